@@ -1,0 +1,19 @@
+//! Compiles the .proto files of the project with protox, so that no protoc is needed.
+
+use std::path::Path;
+
+const FILES: [&str; 5] = [
+    "puro/blob/v1/blob.proto",
+    "puro/metadata/v1/directory.proto",
+    "puro/metadata/v1/delivery.proto",
+    "puro/metadata/v1/maildrop.proto",
+    "puro/metadata/v1/admin.proto",
+];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    println!("cargo:rerun-if-changed={}", root.display());
+    let descriptors = protox::compile(FILES, [&root])?;
+    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    Ok(())
+}
