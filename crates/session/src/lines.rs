@@ -69,8 +69,10 @@ impl LineReader {
         let end = input[lf + 1..].windows(2).position(|pair| pair == b"\r\n");
         match end {
             Some(at) => {
-                input.advance(lf + 1 + at + 2);
-                Line::BareLineEnd
+                let length = lf + 1 + at + 2;
+                input.advance(length);
+                // By its length first, so that the answer does not hang on how the octets were cut into pieces.
+                if length > max { Line::TooLong } else { Line::BareLineEnd }
             }
             None if input.len() > max => {
                 self.skipping = true;
@@ -127,6 +129,28 @@ mod tests {
         for size in 1..=text.len() {
             let chunks: Vec<&[u8]> = text.chunks(size).collect();
             assert_eq!(all(&chunks, 16), expected, "chunks of {size}");
+        }
+    }
+
+    #[test]
+    fn a_line_both_bare_and_too_long_is_too_long_in_any_chunking() {
+        let text: &[u8] = b"ab\ncdefghijklmnopqrstuvwxyz\r\nNOOP\r\n";
+        for size in 1..=text.len() {
+            let chunks: Vec<&[u8]> = text.chunks(size).collect();
+            assert_eq!(all(&chunks, 16), vec![Line::TooLong, complete(b"NOOP")], "chunks of {size}");
+        }
+    }
+
+    #[test]
+    fn an_overlong_line_with_bare_ends_is_the_same_in_any_pieces() {
+        let text: &[u8] = b"ab\ncdefghijklmnopqrstuvwxyz\r\n0123456789abcdefghij\nkl\r\nNOOP\r\n";
+        for size in 1..=text.len() {
+            let chunks: Vec<&[u8]> = text.chunks(size).collect();
+            assert_eq!(
+                all(&chunks, 16),
+                vec![Line::TooLong, Line::TooLong, complete(b"NOOP")],
+                "chunks of {size}"
+            );
         }
     }
 

@@ -15,6 +15,15 @@ use bytes::BytesMut;
 ///
 /// Order of calls: after `Step::Ask` the driver calls `answer` before the next `step`; after `Step::StartTls`,
 /// `tls_started`. The driver may call `drain` and `expire` at any moment between steps.
+///
+/// Octets left over: while a question or a pause is outstanding the machine consumes nothing, so commands sent ahead
+/// (pipelining) wait in the driver's buffer. When `step` says [`Step::Read`] for the first time after an answer or a
+/// pause, the driver offers what is left (and `end`, if the peer has shut its side) to [`Machine::receive`] again
+/// before it reads the stream; only a `Step::Read` that follows a `receive` directly means that more octets are needed.
+///
+/// Octets left over: a machine stops consuming where a command needs an answer first, or where its output is full. So
+/// when `step` says `Read` and octets are left that were not offered since the last other step, the driver offers them
+/// again with `receive` before it reads more. If the machine then consumes none of them, they are an unfinished line.
 pub trait Machine {
     /// What the machine wants to know or have done by a service.
     type Question;
@@ -44,7 +53,8 @@ pub trait Machine {
     /// Says that the service is shutting down: the machine ends at the next point where nothing is lost.
     fn drain(&mut self, now: Instant);
 
-    /// What is to be sent to the peer.
+    /// What is to be sent to the peer. The driver takes it out whole, with its memory (`split`, `mem::take`), so that an
+    /// idle session holds none.
     fn output(&mut self) -> &mut BytesMut;
 }
 
@@ -67,6 +77,8 @@ pub enum Step<Q> {
     /// Flush, then start TLS as the server. Octets that were received behind the command and not yet consumed end the
     /// connection (an injection, RFC 3207 section 6).
     StartTls,
+    /// Flush, then step again: there is more to say than fits the output.
+    Flush,
     /// Flush and close.
     Close,
 }

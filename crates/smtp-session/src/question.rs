@@ -23,6 +23,8 @@ pub enum Question {
         address: String,
         /// Octets announced by SIZE; 0 if not announced.
         size_bytes: u64,
+        /// No recipient of this transaction was accepted before: whatever is remembered of earlier ones is past.
+        first: bool,
     },
     /// DATA was accepted: get ready to take the message. → [`Answer::Ready`] or [`Answer::Unavailable`].
     Begin(Box<Envelope>),
