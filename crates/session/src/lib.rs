@@ -7,6 +7,8 @@
 pub mod dots;
 pub mod lines;
 mod machine;
+mod plaintext;
 pub mod sasl;
 
 pub use machine::{Input, Machine, Peer, Step, Tls};
+pub use plaintext::PlaintextAuth;
