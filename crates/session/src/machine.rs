@@ -16,14 +16,10 @@ use bytes::BytesMut;
 /// Order of calls: after `Step::Ask` the driver calls `answer` before the next `step`; after `Step::StartTls`,
 /// `tls_started`. The driver may call `drain` and `expire` at any moment between steps.
 ///
-/// Octets left over: while a question or a pause is outstanding the machine consumes nothing, so commands sent ahead
-/// (pipelining) wait in the driver's buffer. When `step` says [`Step::Read`] for the first time after an answer or a
-/// pause, the driver offers what is left (and `end`, if the peer has shut its side) to [`Machine::receive`] again
+/// Octets left over: while a question or a pause is outstanding, or its output is full, the machine consumes nothing, so
+/// commands sent ahead (pipelining) wait in the driver's buffer. When `step` says [`Step::Read`] for the first time
+/// after an answer, a pause or a [`Step::Flush`], the driver offers what is left (and `end`, if the peer has shut its side) to [`Machine::receive`] again
 /// before it reads the stream; only a `Step::Read` that follows a `receive` directly means that more octets are needed.
-///
-/// Octets left over: a machine stops consuming where a command needs an answer first, or where its output is full. So
-/// when `step` says `Read` and octets are left that were not offered since the last other step, the driver offers them
-/// again with `receive` before it reads more. If the machine then consumes none of them, they are an unfinished line.
 pub trait Machine {
     /// What the machine wants to know or have done by a service.
     type Question;
