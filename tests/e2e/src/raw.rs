@@ -1,0 +1,133 @@
+//! A client as one would be by telnet: octets out, lines in.
+
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpStream},
+    time::Duration,
+};
+
+/// How long a reply may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A raw connection.
+#[derive(Debug)]
+pub struct Raw {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Raw {
+    /// Connects.
+    pub fn connect(to: SocketAddr) -> Self {
+        let stream = TcpStream::connect(to).unwrap_or_else(|error| panic!("cannot connect to {to}: {error}"));
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a time-out");
+        stream.set_nodelay(true).expect("no delay");
+        Self { stream, buffer: Vec::new() }
+    }
+
+    /// Sends octets as they are.
+    pub fn send(&mut self, octets: impl AsRef<[u8]>) {
+        self.stream.write_all(octets.as_ref()).expect("the server takes what is sent");
+    }
+
+    /// Sends octets; a connection that the server has closed is no failure.
+    pub fn try_send(&mut self, octets: impl AsRef<[u8]>) -> bool {
+        self.stream.write_all(octets.as_ref()).is_ok()
+    }
+
+    /// Sends octets one at a time, each in a packet of its own.
+    pub fn send_slowly(&mut self, octets: impl AsRef<[u8]>) {
+        octets.as_ref().iter().for_each(|octet| self.send([*octet]));
+    }
+
+    /// Shuts the sending side.
+    pub fn end(&mut self) {
+        self.stream.shutdown(Shutdown::Write).expect("a living connection");
+    }
+
+    /// Reads a line, its CRLF taken off. `None` at the end of the connection.
+    pub fn line(&mut self) -> Option<String> {
+        self.line_octets().map(|line| String::from_utf8_lossy(&line).into_owned())
+    }
+
+    fn line_octets(&mut self) -> Option<Vec<u8>> {
+        loop {
+            if let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\r\n") {
+                let mut line: Vec<u8> = self.buffer.drain(..end + 2).collect();
+                line.truncate(end);
+                return Some(line);
+            }
+            let mut chunk = [0; 16 * 1024];
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return None,
+                Ok(count) => self.buffer.extend_from_slice(&chunk[..count]),
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
+                Err(error) => panic!("no line within {PATIENCE:?}: {error}; so far {:?}", self.buffer.len()),
+            }
+        }
+    }
+
+    /// Reads an SMTP reply (all its lines; the last is returned) or a POP3 status line, and asserts how it begins.
+    pub fn expect(&mut self, prefix: &str) -> String {
+        loop {
+            let line = self.line().unwrap_or_else(|| panic!("the connection ended; expected {prefix:?}"));
+            let more = line.len() > 3 && line.as_bytes()[3] == b'-' && line.as_bytes()[0].is_ascii_digit();
+            assert!(line.starts_with(prefix), "expected {prefix:?}, got {line:?}");
+            if !more {
+                return line;
+            }
+        }
+    }
+
+    /// Sends a command line and asserts how the reply begins.
+    pub fn command(&mut self, line: &str, prefix: &str) -> String {
+        self.send(format!("{line}\r\n"));
+        self.expect(prefix)
+    }
+
+    /// Asserts that the server closes the connection; returns what it said before.
+    pub fn expect_end(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.line()).collect()
+    }
+
+    /// Reads a multi-line answer of POP3 to its dot, unstuffed, line ends kept.
+    pub fn multi_line(&mut self) -> Vec<u8> {
+        let mut text = Vec::new();
+        loop {
+            let line = self.line_octets().expect("the connection ended inside a multi-line answer");
+            if line == b"." {
+                return text;
+            }
+            text.extend_from_slice(line.strip_prefix(b".").unwrap_or(&line));
+            text.extend_from_slice(b"\r\n");
+        }
+    }
+
+    /// Sends a transaction from MAIL to the dot; `text` is stuffed here. Returns the reply to the dot.
+    pub fn send_message(&mut self, sender: &str, recipients: &[&str], text: &[u8]) -> String {
+        self.command(&format!("MAIL FROM:{sender}"), "250");
+        for recipient in recipients {
+            self.command(&format!("RCPT TO:<{recipient}>"), "250");
+        }
+        self.command("DATA", "354");
+        let mut wire = Vec::with_capacity(text.len() + 5);
+        for line in text.split_inclusive(|octet| *octet == b'\n') {
+            if line.starts_with(b".") {
+                wire.push(b'.');
+            }
+            wire.extend_from_slice(line);
+        }
+        wire.extend_from_slice(b".\r\n");
+        self.send(wire);
+        self.line().expect("a reply to the dot")
+    }
+}
+
+/// Returns a message with this subject and body; the body ends with CRLF.
+pub fn message(subject: &str, body: &str) -> Vec<u8> {
+    format!(
+        "From: sender@example.net\r\nTo: alice@example.test\r\nSubject: {subject}\r\nDate: Mon, 23 Nov 2026 12:00:00 +0000\r\nMessage-ID: <{subject}@example.net>\r\n\r\n{body}"
+    )
+    .into_bytes()
+}

@@ -1,0 +1,122 @@
+//! Real mail programs, run with a time limit.
+
+use std::{
+    ffi::OsStr,
+    io::Write,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+/// Seconds a program may run.
+const LIMIT: &str = "120";
+
+/// A program about to be run.
+#[derive(Debug)]
+pub struct Tool {
+    name: String,
+    command: Command,
+    input: Vec<u8>,
+}
+
+impl Tool {
+    /// Names a program from the system's packages.
+    pub fn new(name: &str) -> Self {
+        let mut command = Command::new("timeout");
+        command.args(["--kill-after=5", LIMIT, name]);
+        Self { name: name.to_owned(), command, input: Vec::new() }
+    }
+
+    /// Adds arguments.
+    pub fn args<S: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
+        self.command.args(arguments);
+        self
+    }
+
+    /// Sets a variable of its environment.
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Sets the folder it runs in.
+    pub fn folder(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder);
+        self
+    }
+
+    /// Gives it something on its standard input.
+    pub fn input(mut self, octets: impl Into<Vec<u8>>) -> Self {
+        self.input = octets.into();
+        self
+    }
+
+    /// Runs it to its end.
+    pub fn run(mut self) -> Ran {
+        let mut child = self
+            .command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{} does not start: {error}", self.name));
+        let mut pipe = child.stdin.take().expect("a pipe");
+        let input = std::mem::take(&mut self.input);
+        let writer = std::thread::spawn(move || {
+            // A program that ends without reading all of its input is judged by its exit code.
+            let _ = pipe.write_all(&input);
+        });
+        let output = child.wait_with_output().expect("the program ends");
+        writer.join().expect("the writer ends");
+        assert!(output.status.code() != Some(127), "{} is not installed", self.name);
+        Ran::new(self.name, &output)
+    }
+}
+
+/// What a program did.
+#[derive(Debug, Clone)]
+pub struct Ran {
+    /// What was run.
+    pub what: String,
+    /// Its exit code; `None` after a signal.
+    pub code: Option<i32>,
+    /// Its standard output.
+    pub out: String,
+    /// Its standard error.
+    pub err: String,
+}
+
+impl Ran {
+    pub(crate) fn new(what: String, output: &Output) -> Self {
+        Self {
+            what,
+            code: output.status.code(),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Asserts that it succeeded.
+    pub fn ok(self) -> Self {
+        assert_eq!(self.code, Some(0), "{} failed\nout: {}\nerr: {}", self.what, self.out, self.err);
+        self
+    }
+
+    /// Asserts that it ended with this code.
+    pub fn code(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{}\nout: {}\nerr: {}", self.what, self.out, self.err);
+        self
+    }
+
+    /// Asserts that its output or its errors hold a text.
+    pub fn says(self, text: &str) -> Self {
+        let found = self.out.contains(text) || self.err.contains(text);
+        assert!(found, "{} does not say {text:?}\nout: {}\nerr: {}", self.what, self.out, self.err);
+        self
+    }
+}
+
+/// Runs a Python script of `clients/` with arguments.
+pub fn python<S: AsRef<OsStr>>(script: &str, arguments: impl IntoIterator<Item = S>) -> Ran {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(script);
+    Tool::new("python3").args([path.as_os_str()]).args(arguments).run()
+}
