@@ -7,10 +7,15 @@
 //! What it is not: it opens no socket, reads no clock, checks no password and knows no mailbox; it decides nothing that
 //! a service has to know, and it adds no trace fields to a message. The SMTP service and tests depend on it.
 
+mod command;
 mod config;
+mod normalise;
+mod parameters;
+mod path;
 mod question;
+mod reply;
 mod session;
 
 pub use config::{BareLineEnds, Config, Limits, Listener, PlaintextAuth, Timeouts};
 pub use question::{Answer, Envelope, Question, RecipientVerdict, SenderVerdict};
-pub use session::Session;
+pub use session::{Session, Summary};
