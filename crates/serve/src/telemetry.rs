@@ -1,0 +1,149 @@
+//! Logs, traces and metrics.
+//!
+//! Logs go to standard error. Metrics are always kept for `/metrics`; with `OTEL_EXPORTER_OTLP_ENDPOINT` set, traces and
+//! metrics are also sent there (OTLP over gRPC, without TLS: a collector in the same pod, host or network).
+
+use std::{io::IsTerminal, sync::mpsc, thread, time::Duration};
+
+use opentelemetry::{KeyValue, metrics::Meter, trace::TracerProvider as _};
+use opentelemetry_sdk::{
+    Resource, metrics::SdkMeterProvider, propagation::TraceContextPropagator, trace::SdkTracerProvider,
+};
+use prometheus::{Encoder, TextEncoder};
+use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::config::{Log, LogFormat, Service};
+
+/// Telemetry could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// `log.level` cannot be read.
+    #[error("log.level")]
+    Level(#[from] tracing_subscriber::filter::ParseError),
+    /// The exporter of metrics or traces cannot be made.
+    #[error("telemetry: {0}")]
+    Exporter(String),
+}
+
+/// The meter of this process. Names of instruments: `puro_<service>_<noun>_<unit>`.
+#[must_use]
+pub fn meter() -> Meter {
+    opentelemetry::global::meter("puro")
+}
+
+/// Renders the metrics.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics(prometheus::Registry);
+
+impl Metrics {
+    /// The metrics in Prometheus' text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.0.gather(), &mut text) {
+            tracing::warn!(%error, "metrics could not be written");
+        }
+        String::from_utf8(text).unwrap_or_default()
+    }
+}
+
+/// Telemetry that runs.
+#[derive(Debug)]
+pub struct Telemetry {
+    metrics: Metrics,
+    meters: SdkMeterProvider,
+    tracers: Option<SdkTracerProvider>,
+}
+
+impl Telemetry {
+    /// Starts telemetry for the process. Inside the runtime, since exporters connect with its help.
+    ///
+    /// # Errors
+    /// The level cannot be read, or an exporter cannot be made.
+    pub fn start(service: Service, log: &Log) -> Result<Self, TelemetryError> {
+        let level = EnvFilter::try_new(&log.level)?;
+        let resource = Resource::builder()
+            .with_service_name(service.binary())
+            .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+            .build();
+        let exporting =
+            std::env::var_os("OTEL_EXPORTER_OTLP_ENDPOINT").is_some_and(|value| !value.is_empty());
+        let metrics = Metrics::default();
+        let meters = meter_provider(&metrics, resource.clone(), exporting)?;
+        opentelemetry::global::set_meter_provider(meters.clone());
+        opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
+        let tracers = if exporting { Some(tracer_provider(resource)?) } else { None };
+        let traces = tracers
+            .as_ref()
+            .map(|tracers| tracing_opentelemetry::layer().with_tracer(tracers.tracer("puro")));
+        let layers = traces.map(Layer::boxed).into_iter().chain([log_layer(log.format)]).collect::<Vec<_>>();
+        // A process that has a subscriber already (a test) keeps it.
+        let _ = Registry::default().with(layers.with_filter(level)).try_init();
+        Ok(Self { metrics, meters, tracers })
+    }
+
+    /// What `/metrics` shows.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.metrics.clone()
+    }
+
+    /// Sends what is left. Not on a worker of the runtime, which has to go on turning meanwhile; ends after `within`.
+    pub fn shutdown(self, within: Duration) {
+        let (done, ended) = mpsc::channel();
+        // Not joined: an exporter that hangs must not keep the process.
+        drop(thread::spawn(move || {
+            if let Some(Err(error)) = self.tracers.map(|tracers| tracers.shutdown()) {
+                tracing::warn!(%error, "traces were not all sent");
+            }
+            if let Err(error) = self.meters.shutdown() {
+                tracing::warn!(%error, "metrics were not all sent");
+            }
+            let _ = done.send(());
+        }));
+        let _ = ended.recv_timeout(within);
+    }
+}
+
+type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
+fn log_layer(format: LogFormat) -> BoxedLayer {
+    let terminal = std::io::stderr().is_terminal();
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(terminal);
+    match format {
+        LogFormat::Text => layer.boxed(),
+        LogFormat::Auto if terminal => layer.boxed(),
+        LogFormat::Auto | LogFormat::Json => {
+            layer.with_ansi(false).json().flatten_event(true).with_span_list(false).boxed()
+        }
+    }
+}
+
+fn meter_provider(
+    metrics: &Metrics,
+    resource: Resource,
+    exporting: bool,
+) -> Result<SdkMeterProvider, TelemetryError> {
+    let reader = opentelemetry_prometheus::exporter()
+        .with_registry(metrics.0.clone())
+        .without_units()
+        .build()
+        .map_err(|error| TelemetryError::Exporter(error.to_string()))?;
+    let builder = SdkMeterProvider::builder().with_resource(resource).with_reader(reader);
+    if !exporting {
+        return Ok(builder.build());
+    }
+    let exporter = opentelemetry_otlp::MetricExporter::builder()
+        .with_tonic()
+        .build()
+        .map_err(|error| TelemetryError::Exporter(error.to_string()))?;
+    Ok(builder.with_periodic_exporter(exporter).build())
+}
+
+fn tracer_provider(resource: Resource) -> Result<SdkTracerProvider, TelemetryError> {
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_tonic()
+        .build()
+        .map_err(|error| TelemetryError::Exporter(error.to_string()))?;
+    Ok(SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(exporter).build())
+}
