@@ -46,6 +46,7 @@ fn server() -> Server {
 /// Returns the address.
 pub fn spawn_tcp(name: &'static str, routes: Routes, bound: Bound, process: &Process) -> SocketAddr {
     let address = bound.address;
+    process.bound(bound.key, address);
     tracing::info!(listener = bound.key, %address, "listening");
     let incoming = TcpIncoming::from(bound.into_listener())
         .with_nodelay(Some(true))

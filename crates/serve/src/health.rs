@@ -34,6 +34,7 @@ pub fn bind(admin: &Admin) -> Result<Option<Bound>, BindErrors> {
 /// address.
 pub fn spawn(bound: Bound, process: &Process, metrics: Metrics) -> SocketAddr {
     let address = bound.address;
+    process.bound(bound.key, address);
     let listener = bound.into_listener();
     let handle = process.clone();
     process.spawn(Phase::Back, async move {

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Variables that begin with `PURO_` and are not settings.
-const OTHER_VARIABLES: [&str; 1] = ["PURO_CONFIG"];
+const OTHER_VARIABLES: [&str; 2] = ["PURO_CONFIG", crate::process::PORTS_FILE];
 
 /// Variables of tests and benchmarks.
 const TEST_PREFIX: &str = "PURO_TEST_";

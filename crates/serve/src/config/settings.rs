@@ -78,7 +78,7 @@ sections! {
 
     /// The metadata service: where it listens (its own process) and where the others find it.
     "metadata" Metadata {
-        /// gRPC. Not used by `puro serve` unless set there.
+        /// gRPC; `puro serve` listens here too, for the operator's commands.
         listen: Listen = Listen::loopback(12501);
         /// Where the front ends find it.
         url: Url = Url::of("http://127.0.0.1:12501");
@@ -88,7 +88,7 @@ sections! {
 
     /// The blob service: where it listens (its own process) and where the others find it.
     "blob" Blob {
-        /// gRPC. Not used by `puro serve` unless set there.
+        /// gRPC; `puro serve` listens here too.
         listen: Listen = Listen::loopback(12502);
         /// Where the front ends find it.
         url: Url = Url::of("http://127.0.0.1:12502");

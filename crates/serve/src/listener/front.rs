@@ -100,6 +100,7 @@ pub fn spawn<P: Protocol>(front: Front<P>, listeners: Vec<Bound>, process: &Proc
     let admission = Admission::new(limits.connections, limits.connections_per_address);
     let shared = Arc::new(Shared { metrics: Metrics::new(front.name), admission, front });
     for bound in listeners {
+        process.bound(bound.key, bound.address);
         process.spawn(Phase::Front, accept(shared.clone(), bound, process.clone()));
     }
 }

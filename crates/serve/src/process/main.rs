@@ -172,6 +172,9 @@ where
     let admin = admin.map(tracing::field::display);
     tracing::info!(service = service.binary(), admin, "starting");
     Box::pin(build(settings, process.clone())).await?;
+    if let Some(path) = std::env::var_os(super::PORTS_FILE).filter(|path| !path.is_empty()) {
+        process.0.ports.write(path.as_ref()).map_err(|error| StartError::Other(error.into()))?;
+    }
     process.stop_requested().await;
     tracing::info!("draining");
     let all = process.drain(&drain).await;

@@ -4,6 +4,7 @@
 //! last question still finds its service, also where all are in one process.
 
 mod main;
+mod ports;
 
 use std::{
     future::Future,
@@ -19,6 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::config::Drain;
 pub use main::{Flags, StartError, main, run};
+pub use ports::PORTS_FILE;
 
 /// Which tasks end together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +42,7 @@ struct Inner {
     front: Group,
     back: Group,
     readiness: Readiness,
+    ports: ports::Ports,
     /// Why the process has to end with an error.
     failure: Mutex<Option<String>>,
 }
@@ -82,6 +85,11 @@ impl Process {
     #[must_use]
     pub fn readiness(&self) -> &Readiness {
         &self.0.readiness
+    }
+
+    /// Notes where a listener is bound, by its setting's path.
+    pub fn bound(&self, key: &'static str, address: std::net::SocketAddr) {
+        self.0.ports.note(key, address);
     }
 
     /// Asks the process to end, as SIGTERM does.
