@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{IpAddr, Shutdown, SocketAddr, TcpStream},
     time::Duration,
 };
 
@@ -20,6 +20,21 @@ impl Raw {
     /// Connects.
     pub fn connect(to: SocketAddr) -> Self {
         let stream = TcpStream::connect(to).unwrap_or_else(|error| panic!("cannot connect to {to}: {error}"));
+        Self::over(stream)
+    }
+
+    /// Connects from a given loopback address, as another client would.
+    pub fn connect_from(from: IpAddr, to: SocketAddr) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::for_address(to), socket2::Type::STREAM, None)
+            .expect("a socket");
+        socket.bind(&SocketAddr::new(from, 0).into()).expect("a loopback address");
+        socket
+            .connect(&to.into())
+            .unwrap_or_else(|error| panic!("cannot connect from {from} to {to}: {error}"));
+        Self::over(socket.into())
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
         stream.set_write_timeout(Some(PATIENCE)).expect("a time-out");
         stream.set_nodelay(true).expect("no delay");

@@ -11,7 +11,7 @@ use std::{
 use tempfile::TempDir;
 
 use crate::{
-    Ran, Raw,
+    Ran, Raw, Tool,
     process::{Process, binary},
 };
 
@@ -96,6 +96,22 @@ impl System {
         system.add_user("alice@example.test");
         system.add_user("bob@example.test");
         system
+    }
+
+    /// Runs `puro serve` on a data folder that it is expected to refuse.
+    pub fn try_serve(data: &Path) -> Ran {
+        Tool::new(&binary("puro").display().to_string())
+            .args(["serve"])
+            .env("PURO_DATA_DIR", data)
+            .env("PURO_SMTP_LISTEN", "127.0.0.1:0")
+            .env("PURO_SMTP_TLS_LISTEN", "")
+            .env("PURO_SMTP_SUBMISSION_LISTEN", "")
+            .env("PURO_POP3_LISTEN", "127.0.0.1:0")
+            .env("PURO_POP3_TLS_LISTEN", "")
+            .env("PURO_METADATA_LISTEN", "127.0.0.1:0")
+            .env("PURO_BLOB_LISTEN", "127.0.0.1:0")
+            .env("PURO_ADMIN_LISTEN", "127.0.0.1:0")
+            .run()
     }
 
     /// Returns one process or four.
