@@ -18,8 +18,9 @@ use bytes::BytesMut;
 ///
 /// Octets left over: while a question or a pause is outstanding, or its output is full, the machine consumes nothing, so
 /// commands sent ahead (pipelining) wait in the driver's buffer. When `step` says [`Step::Read`] for the first time
-/// after an answer, a pause or a [`Step::Flush`], the driver offers what is left (and `end`, if the peer has shut its side) to [`Machine::receive`] again
-/// before it reads the stream; only a `Step::Read` that follows a `receive` directly means that more octets are needed.
+/// after an answer, a pause or a [`Step::Flush`], the driver offers what is left (and `end`, if the peer has shut its
+/// side) to [`Machine::receive`] again before it reads the stream; only a `Step::Read` that follows a `receive`
+/// directly means that more octets are needed.
 pub trait Machine {
     /// What the machine wants to know or have done by a service.
     type Question;
