@@ -100,7 +100,7 @@ impl System {
 
     /// Runs `puro serve` on a data folder that it is expected to refuse.
     pub fn try_serve(data: &Path) -> Ran {
-        Tool::new(&binary("puro").display().to_string())
+        Tool::binary("puro")
             .args(["serve"])
             .env("PURO_DATA_DIR", data)
             .env("PURO_SMTP_LISTEN", "127.0.0.1:0")

@@ -26,6 +26,11 @@ impl Tool {
         Self { name: name.to_owned(), command, input: Vec::new() }
     }
 
+    /// Names a binary of the workspace.
+    pub fn binary(name: &str) -> Self {
+        Self::new(&crate::process::binary(name).display().to_string())
+    }
+
     /// Adds arguments.
     pub fn args<S: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
         self.command.args(arguments);
