@@ -9,6 +9,9 @@ mod section;
 mod settings;
 mod value;
 
+#[cfg(test)]
+mod tests;
+
 pub use example::{example, print};
 pub use load::{Faults, Sources};
 pub use section::Key;

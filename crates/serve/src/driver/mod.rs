@@ -6,6 +6,9 @@
 mod io;
 mod stream;
 
+#[cfg(test)]
+mod tests;
+
 use std::{future::Future, time::Duration};
 
 use bytes::BytesMut;
@@ -26,6 +29,13 @@ pub trait Handler<M: Machine>: Send {
     /// The session is over. For the log line of the connection, say.
     fn closed(&mut self, end: End) {
         let _ = end;
+    }
+
+    /// The session is over, and the machine can be asked what it has done. Does [`Handler::closed`] unless it is
+    /// replaced.
+    fn ended(&mut self, machine: &M, end: End) {
+        let _ = machine;
+        self.closed(end);
     }
 }
 
@@ -122,7 +132,7 @@ where
         context,
     };
     let end = session.run().await;
-    session.handler.closed(end);
+    session.handler.ended(&session.machine, end);
     end
 }
 

@@ -89,7 +89,7 @@ fn describe(connection: &rustls::ServerConnection) -> Tls {
     let cipher = connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
     Tls {
         version: version.to_owned(),
-        cipher: cipher.unwrap_or_default().replace("TLS13_", "TLS_"),
+        cipher: cipher.unwrap_or_default().to_owned(),
         server_name: connection.server_name().map(str::to_owned),
     }
 }
