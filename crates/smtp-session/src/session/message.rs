@@ -70,6 +70,10 @@ impl Message {
         matches!(self.fate, Fate::Wanted)
     }
 
+    pub(super) fn buffered_bytes(&self) -> usize {
+        self.body.len() + self.scratch.len()
+    }
+
     /// When patience ends: between two arrivals, and for the whole.
     pub(super) fn deadline(&self, timeouts: &Timeouts) -> Instant {
         let earned = match timeouts.data_min_rate {

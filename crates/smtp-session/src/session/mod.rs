@@ -161,6 +161,14 @@ impl Session {
         }
     }
 
+    /// Returns how many octets of the client's the session holds at the moment; never more than about 100,000.
+    pub fn buffered_bytes(&self) -> usize {
+        match &self.stage {
+            Stage::Message(message) => message.buffered_bytes(),
+            _ => 0,
+        }
+    }
+
     fn reply(&mut self, reply: Reply) {
         reply.write(&mut self.output);
     }
@@ -192,8 +200,7 @@ impl Session {
             self.stage = Stage::Commands;
         }
         if self.output.len() >= Self::OUTPUT_HIGH_WATER {
-            // Let the driver flush before more commands are answered.
-            return Step::Pause(Duration::ZERO);
+            return Step::Flush;
         }
         let timeouts = &self.config.timeouts;
         if let Stage::Message(message) = &self.stage {
