@@ -1,0 +1,141 @@
+//! Runs all tests, and tidies.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::lint::{self, LintArgs};
+use crate::shell::{Workspace, has, run};
+use crate::steps::Steps;
+use crate::tools;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct TestArgs {
+    #[command(flatten)]
+    lint: LintArgs,
+    /// Leave the lints out.
+    #[arg(long)]
+    no_lint: bool,
+    /// Only tests whose name holds this.
+    filter: Option<String>,
+}
+
+pub(crate) fn test(workspace: &Workspace, steps: &mut Steps, args: &TestArgs) -> Result<()> {
+    tools::install_test_tools(steps)?;
+    if !args.no_lint {
+        tools::install_lint_tools(workspace, steps)?;
+        lint::lint(workspace, steps, &args.lint)?;
+    }
+    steps.run("build", || run(&mut workspace.cargo(["build", "--workspace", "--bins"])))?;
+    let (passed, failed) = steps.run("tests", || {
+        if has("cargo-nextest") {
+            nextest(workspace, args.filter.as_deref())
+        } else {
+            cargo_test(workspace, args.filter.as_deref())
+        }
+    })?;
+    if failed > 0 {
+        bail!("{passed} passed, {failed} failed");
+    }
+    if passed == 0 {
+        bail!("no test was run");
+    }
+    println!("\n{passed} passed, 0 failed");
+    Ok(())
+}
+
+/// Tests by nextest, which tells its own sum, and the examples in the documentation, which it leaves out.
+fn nextest(workspace: &Workspace, filter: Option<&str>) -> Result<(usize, usize)> {
+    let mut tests = with_binaries(workspace, workspace.cargo(["nextest", "run", "--workspace"]));
+    let sum = counted(tests.args(filter), Stream::Stderr)?;
+    let mut examples = workspace.cargo(["test", "--workspace", "--doc", "--no-fail-fast"]);
+    let documented = counted(&mut examples, Stream::Stdout)?;
+    Ok((sum.0 + documented.0, sum.1 + documented.1))
+}
+
+fn cargo_test(workspace: &Workspace, filter: Option<&str>) -> Result<(usize, usize)> {
+    let mut tests = with_binaries(workspace, workspace.cargo(["test", "--workspace", "--no-fail-fast"]));
+    counted(tests.args(filter), Stream::Stdout)
+}
+
+/// The black box tests start the binaries which were built a step before.
+fn with_binaries(workspace: &Workspace, mut command: Command) -> Command {
+    command.env("PURO_BIN_DIR", workspace.target.join("debug"));
+    command
+}
+
+#[derive(Clone, Copy)]
+enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// Runs tests, passes on what they write, and adds up what they count.
+///
+/// A runner that ends badly without a failed test (it did not build, it crashed) is an error.
+fn counted(command: &mut Command, stream: Stream) -> Result<(usize, usize)> {
+    match stream {
+        Stream::Stdout => command.stdout(Stdio::piped()),
+        Stream::Stderr => command.stderr(Stdio::piped()),
+    };
+    let mut child = command.spawn().context("cannot start the tests")?;
+    let pipe: Box<dyn std::io::Read> = match (child.stdout.take(), child.stderr.take()) {
+        (Some(pipe), _) => Box::new(pipe),
+        (_, Some(pipe)) => Box::new(pipe),
+        _ => bail!("the tests have no output"),
+    };
+    let (mut passed, mut failed) = (0, 0);
+    for line in BufReader::new(pipe).split(b'\n') {
+        let line = String::from_utf8_lossy(&line?).into_owned();
+        println!("{line}");
+        if line.starts_with("test result:") || line.trim_start().starts_with("Summary ") {
+            passed += number_before(&line, " passed");
+            failed += number_before(&line, " failed");
+        }
+    }
+    let status = child.wait()?;
+    if !status.success() && failed == 0 {
+        bail!("the tests could not be run to their end: {status}");
+    }
+    Ok((passed, failed))
+}
+
+fn number_before(line: &str, word: &str) -> usize {
+    let Some(end) = line.find(word) else { return 0 };
+    let digits = line[..end].rsplit(|c: char| !c.is_ascii_digit()).next();
+    digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
+}
+
+pub(crate) fn tidy(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
+    steps.run("what clippy can mend", || {
+        run(&mut workspace.cargo([
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--fix",
+            "--allow-dirty",
+            "--allow-staged",
+        ]))
+    })?;
+    steps.run("formatting", || run(&mut workspace.cargo(["fmt", "--all"])))?;
+    steps.run("the example of all settings", || {
+        let mut write = workspace.cargo(["test", "-q", "-p", "puro-serve", "the_example_file"]);
+        run(write.env("PURO_TEST_WRITE", "1"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::number_before;
+
+    #[test]
+    fn sums_of_both_runners_are_read() {
+        let cargo = "test result: FAILED. 12 passed; 3 failed; 0 ignored; 0 measured";
+        let nextest = "     Summary [   0.100s] 12 tests run: 12 passed (1 slow), 3 failed, 0 skipped";
+        for line in [cargo, nextest] {
+            assert_eq!((number_before(line, " passed"), number_before(line, " failed")), (12, 3));
+        }
+        assert_eq!(number_before("nothing", " passed"), 0);
+    }
+}

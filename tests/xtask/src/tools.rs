@@ -1,0 +1,186 @@
+//! Installs what the tests, the lints and the benchmark need.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::shell::{Workspace, has, run};
+use crate::steps::Steps;
+
+/// A program and the Debian package that brings it.
+type Tool = (&'static str, &'static str);
+
+const TEST_TOOLS: &[Tool] = &[
+    ("curl", "curl"),
+    ("swaks", "swaks"),
+    ("openssl", "openssl"),
+    ("python3", "python3"),
+    ("fetchmail", "fetchmail"),
+    ("postal", "postal"),
+    ("rabid", "postal"),
+    ("unshare", "util-linux"),
+    ("nsenter", "util-linux"),
+    ("chattr", "e2fsprogs"),
+];
+
+const BENCH_TOOLS: &[Tool] = &[("postfix", "postfix"), ("dovecot", "dovecot-core")];
+
+/// What swaks needs for TLS is no program: the file that the package brings.
+const PERL_TLS: &str = "libnet-ssleay-perl";
+
+const BUF_VERSION: &str = "1.75.0";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ToolsArgs {
+    /// Also Postfix and Dovecot, for the benchmark.
+    #[arg(long)]
+    bench: bool,
+}
+
+pub(crate) fn install(workspace: &Workspace, steps: &mut Steps, args: &ToolsArgs) -> Result<()> {
+    install_test_tools(steps)?;
+    if args.bench {
+        install_bench_tools(steps)?;
+    }
+    install_lint_tools(workspace, steps)
+}
+
+/// The mail programs which the black box tests use.
+pub(crate) fn install_test_tools(steps: &mut Steps) -> Result<()> {
+    steps.run("mail clients for the black box tests", || {
+        let mut missing = missing(TEST_TOOLS);
+        if !perl_has_tls() {
+            missing.push(PERL_TLS);
+        }
+        apt_install(&missing)
+    })
+}
+
+/// The servers which the benchmark compares with.
+pub(crate) fn install_bench_tools(steps: &mut Steps) -> Result<()> {
+    steps.run("Postfix and Dovecot for the benchmark", || {
+        let mut wanted = missing(BENCH_TOOLS);
+        for (program, package) in [("lmtp", "dovecot-lmtpd"), ("pop3", "dovecot-pop3d")] {
+            if !Path::new("/usr/lib/dovecot").join(program).is_file() {
+                wanted.push(package);
+            }
+        }
+        apt_install(&wanted)
+    })
+}
+
+/// cargo-deny, cargo-machete and buf.
+pub(crate) fn install_lint_tools(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
+    steps.run("tools of the lints", || {
+        for tool in ["cargo-deny", "cargo-machete"] {
+            if !has(tool) && !cargo_home_has(tool) {
+                eprintln!("   {tool} is built from source: this takes minutes, once");
+                run(&mut workspace.cargo(["install", "--locked", tool]))?;
+            }
+        }
+        buf(workspace).map(|_| ())
+    })
+}
+
+/// Where buf is; installs it into the project's own tools when it is nowhere.
+pub(crate) fn buf(workspace: &Workspace) -> Result<PathBuf> {
+    let tools = workspace.tools();
+    let own = [tools.join("python/bin/buf"), tools.join("node_modules/.bin/buf")];
+    if let Some(found) = own.iter().find(|path| path.is_file()) {
+        return Ok(found.clone());
+    }
+    if has("buf") {
+        return Ok("buf".into());
+    }
+    fs::create_dir_all(&tools)?;
+    let pip = format!("buf-bin=={BUF_VERSION}");
+    let python = tools.join("python");
+    let from_pypi = run(workspace
+        .command("python3")
+        .args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"])
+        .arg(&python)
+        .arg(&pip));
+    if from_pypi.is_err() {
+        let npm = format!("@bufbuild/buf@{BUF_VERSION}");
+        run(workspace
+            .command("npm")
+            .args(["install", "--silent", "--no-save", "--prefix"])
+            .arg(&tools)
+            .arg(npm))
+        .context("buf comes from PyPI (python3 -m pip) or npm, and neither worked")?;
+    }
+    own.into_iter().find(|path| path.is_file()).context("buf was installed and is not there")
+}
+
+fn missing(tools: &[Tool]) -> Vec<&'static str> {
+    let mut packages: Vec<_> =
+        tools.iter().filter(|(program, _)| !has(program)).map(|(_, package)| *package).collect();
+    packages.dedup();
+    packages
+}
+
+fn perl_has_tls() -> bool {
+    std::process::Command::new("perl")
+        .args(["-MNet::SSLeay", "-e", "1"])
+        .stderr(std::process::Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+fn cargo_home_has(tool: &str) -> bool {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
+    home.is_some_and(|home| home.join("bin").join(tool).is_file())
+}
+
+fn apt_install(packages: &[&str]) -> Result<()> {
+    if packages.is_empty() {
+        eprintln!("   all there");
+        return Ok(());
+    }
+    let list = packages.join(" ");
+    if !rustix::process::geteuid().is_root() || !has("apt-get") {
+        bail!(
+            "these Debian packages are missing; install them as root and try again: apt-get install {list}"
+        );
+    }
+    // Packages of servers start them when they are installed; this file tells them not to (Debian policy 9.3.3).
+    let policy = NoServices::forbid()?;
+    let mut apt = std::process::Command::new("apt-get");
+    apt.env("DEBIAN_FRONTEND", "noninteractive");
+    let refreshed = run(std::process::Command::new("apt-get").args(["update", "-qq"]));
+    if refreshed.is_err() {
+        eprintln!("   the list of packages could not be refreshed; trying with the one that is here");
+    }
+    let installed = run(apt.args(["install", "-y", "-qq", "--no-install-recommends"]).args(packages));
+    drop(policy);
+    installed.with_context(|| format!("cannot install {list}"))
+}
+
+/// While it lives, no package starts a service.
+struct NoServices {
+    ours: bool,
+}
+
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+impl NoServices {
+    fn forbid() -> Result<Self> {
+        if Path::new(POLICY).exists() {
+            return Ok(Self { ours: false });
+        }
+        fs::write(POLICY, "#!/bin/sh\nexit 101\n").context(POLICY)?;
+        fs::set_permissions(POLICY, fs::Permissions::from_mode(0o755)).context(POLICY)?;
+        Ok(Self { ours: true })
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if self.ours {
+            let _ = fs::remove_file(POLICY);
+        }
+    }
+}
