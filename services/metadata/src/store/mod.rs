@@ -3,6 +3,17 @@
 //! Every write touches ONE item, on a condition. Nothing else is atomic: the mail logic above is written so that any
 //! two writes may be torn apart by a crash.
 
+#[doc(hidden)]
+pub mod contract;
+mod decide;
+pub mod embedded;
+pub mod faulty;
+pub mod memory;
+pub mod metered;
+mod page;
+pub mod size;
+mod table;
+
 use std::{collections::BTreeMap, collections::BTreeSet, fmt};
 
 use async_trait::async_trait;
