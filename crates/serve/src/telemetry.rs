@@ -31,6 +31,15 @@ pub fn meter() -> Meter {
     opentelemetry::global::meter("puro")
 }
 
+/// A histogram of seconds, from half a millisecond to a minute, named `puro_<service>_<noun>_seconds`.
+#[must_use]
+pub fn seconds(name: impl Into<std::borrow::Cow<'static, str>>) -> opentelemetry::metrics::Histogram<f64> {
+    meter().f64_histogram(name).with_unit("s").with_boundaries(SECONDS.to_vec()).build()
+}
+
+const SECONDS: [f64; 15] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
+
 /// Renders the metrics.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics(prometheus::Registry);
@@ -105,6 +114,15 @@ impl Telemetry {
     }
 }
 
+/// Metrics of one test, apart from the process's.
+#[cfg(test)]
+pub(crate) fn for_tests() -> (Metrics, SdkMeterProvider) {
+    let metrics = Metrics::default();
+    let resource = Resource::builder_empty().with_service_name("puro-test").build();
+    let meters = meter_provider(&metrics, resource, false).expect("no exporter, no error");
+    (metrics, meters)
+}
+
 type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
 fn log_layer(format: LogFormat) -> BoxedLayer {
@@ -127,6 +145,8 @@ fn meter_provider(
     let reader = opentelemetry_prometheus::exporter()
         .with_registry(metrics.0.clone())
         .without_units()
+        // One meter a process: a label that is always the same tells nothing.
+        .scope_info_enabled(false)
         .build()
         .map_err(|error| TelemetryError::Exporter(error.to_string()))?;
     let builder = SdkMeterProvider::builder().with_resource(resource).with_reader(reader);

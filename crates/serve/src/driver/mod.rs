@@ -126,7 +126,6 @@ where
         input: BytesMut::new(),
         seen: false,
         ended: false,
-        told_end: false,
         told_drain: false,
         lost: None,
         context,
@@ -147,7 +146,6 @@ struct Session<'a, M, H, S> {
     seen: bool,
     /// The peer will send no more.
     ended: bool,
-    told_end: bool,
     told_drain: bool,
     /// The peer cannot be reached any more: nothing is read or written, the machine is led to its end.
     lost: Option<End>,
@@ -177,7 +175,10 @@ where
                         return end;
                     }
                 }
-                Step::Flush => self.flush().await,
+                Step::Flush => {
+                    self.flush().await;
+                    self.seen = false;
+                }
                 Step::Pause(time) => {
                     self.flush().await;
                     self.pause(time).await;
@@ -215,17 +216,14 @@ where
 
     /// Lets the machine go on with what is there, or else gets more. Some: the session is over.
     async fn read(&mut self, until: std::time::Instant, bulk: bool) -> Option<End> {
-        if !self.input.is_empty() && !self.seen {
+        if !self.seen && (self.ended || !self.input.is_empty()) {
             self.show();
             return (self.input.len() > INPUT_MAX).then_some(End::Stuck);
         }
         if self.ended {
-            if self.told_end {
-                self.flush().await;
-                return Some(self.lost.unwrap_or(End::PeerGone));
-            }
-            self.show();
-            return None;
+            // The machine knows, and still wants to read.
+            self.flush().await;
+            return Some(self.lost.unwrap_or(End::PeerGone));
         }
         self.flush().await;
         if self.lost.is_some() {
@@ -243,7 +241,7 @@ where
             biased;
             read = wire.read(&mut self.input, bulk) => match read {
                 Read::Octets => self.seen = false,
-                Read::End => self.ended = true,
+                Read::End => (self.ended, self.seen) = (true, false),
                 Read::Lost => self.lose(End::PeerGone),
             },
             () = drained => {}
@@ -260,15 +258,13 @@ where
         let before = self.input.len();
         self.machine.receive(Input { octets: &mut self.input, end: self.ended }, now());
         self.seen = self.input.len() == before;
-        // The last call of all brings nothing but the end.
-        self.told_end |= self.ended && self.seen;
     }
 
     /// The peer is out of reach. What it sent and what was not yet acted on is forgotten: it could not hear the
     /// outcome.
     fn lose(&mut self, end: End) {
         self.lost.get_or_insert(end);
-        self.ended = true;
+        (self.ended, self.seen) = (true, false);
         self.input = BytesMut::new();
     }
 

@@ -5,6 +5,9 @@ mod admission;
 mod front;
 mod proxy;
 
+#[cfg(test)]
+mod tests;
+
 use std::{fmt, io, net::SocketAddr};
 
 use tokio::net::{TcpListener, TcpSocket};

@@ -5,7 +5,7 @@
 
 use std::{io, net::SocketAddr};
 
-use proxy_protocol_rs::{Command, ParseError, parse};
+use proxy_protocol_rs::{Command, ParseError, V2_SIGNATURE, parse};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     net::TcpStream,
@@ -55,7 +55,7 @@ pub(super) async fn read<S: Peek>(stream: &mut S) -> Result<Option<SocketAddr>, 
         return Err(ParseError::NotProxyProtocol.into());
     }
     stream.read_exact(&mut header[1..]).await?;
-    if header.starts_with(b"\r\n\r\n") {
+    if header == *V2_SIGNATURE {
         read_v2(stream, &mut header).await?
     } else {
         read_v1(stream, &mut header).await?

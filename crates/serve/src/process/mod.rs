@@ -6,6 +6,9 @@
 mod main;
 mod ports;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     future::Future,
     sync::{

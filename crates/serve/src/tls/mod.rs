@@ -2,6 +2,9 @@
 
 mod files;
 
+#[cfg(test)]
+mod tests;
+
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;

@@ -1,5 +1,8 @@
 //! Health and metrics over HTTP/1.1: `/livez`, `/readyz`, `/metrics`.
 
+#[cfg(test)]
+mod tests;
+
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
