@@ -124,6 +124,11 @@ pub struct Limits {
     pub errors_before_pause: u32,
     /// Errors in a row that end the connection (421).
     pub errors: u32,
+    /// Refused recipients in a row that are answered at once; each further one is followed by a pause. More than
+    /// errors, since an old mailing list has many stale addresses, and no more than a harvest of addresses needs.
+    pub refused_recipients_before_pause: u32,
+    /// Refused recipients in a row that end the connection (421).
+    pub refused_recipients: u32,
     /// Failed logins that end the connection (421); each one before is followed by a pause.
     pub auth_failures: u32,
     /// How long a pause is.
@@ -137,6 +142,8 @@ impl Default for Limits {
         Self {
             errors_before_pause: 10,
             errors: 20,
+            refused_recipients_before_pause: 20,
+            refused_recipients: 100,
             auth_failures: 3,
             pause: Duration::from_secs(1),
             transactions: 10_000,

@@ -1,26 +1,41 @@
 //! A client that errs again and again is slowed down and then sent away.
 
 use super::{Next, Session};
-use crate::{
-    Limits,
-    reply::{self, Reply},
-};
+use crate::reply::{self, Reply};
 
 /// What a client has got wrong.
 #[derive(Debug, Default)]
 pub(super) struct Patience {
-    in_a_row: u32,
+    errors: Row,
+    refused_recipients: Row,
     in_all: u32,
     auth_failures: u32,
     /// Transactions begun.
     pub(super) transactions: u32,
 }
 
-/// What an error leads to.
+/// Faults of one kind in a row.
+#[derive(Debug, Default)]
+struct Row(u32);
+
+/// What a fault leads to.
 enum Verdict {
     Reply,
     ReplyAndPause,
     Close,
+}
+
+impl Row {
+    fn add(&mut self, before_pause: u32, max: u32) -> Verdict {
+        self.0 = self.0.saturating_add(1);
+        if self.0 >= max {
+            Verdict::Close
+        } else if self.0 > before_pause {
+            Verdict::ReplyAndPause
+        } else {
+            Verdict::Reply
+        }
+    }
 }
 
 impl Patience {
@@ -34,26 +49,31 @@ impl Patience {
 
     /// A recipient or a message was accepted, or a login: this is no attack.
     pub(super) fn forgive(&mut self) {
-        self.in_a_row = 0;
-    }
-
-    fn error(&mut self, limits: &Limits) -> Verdict {
-        self.in_all = self.in_all.saturating_add(1);
-        self.in_a_row = self.in_a_row.saturating_add(1);
-        if self.in_a_row >= limits.errors {
-            Verdict::Close
-        } else if self.in_a_row > limits.errors_before_pause {
-            Verdict::ReplyAndPause
-        } else {
-            Verdict::Reply
-        }
+        self.errors = Row::default();
+        self.refused_recipients = Row::default();
     }
 }
 
 impl Session {
     /// Refuses a command and counts the error.
     pub(super) fn refuse(&mut self, reply: Reply) {
-        match self.patience.error(&self.config.limits) {
+        let limits = &self.config.limits;
+        let verdict = self.patience.errors.add(limits.errors_before_pause, limits.errors);
+        self.carry_out(verdict, reply);
+    }
+
+    /// Refuses a recipient for good. One of them is no error of the client's; many in a row are a harvest of
+    /// addresses (RFC 5321 section 7.3).
+    pub(super) fn refuse_recipient(&mut self, reply: Reply) {
+        let limits = &self.config.limits;
+        let row = &mut self.patience.refused_recipients;
+        let verdict = row.add(limits.refused_recipients_before_pause, limits.refused_recipients);
+        self.carry_out(verdict, reply);
+    }
+
+    fn carry_out(&mut self, verdict: Verdict, reply: Reply) {
+        self.patience.in_all = self.patience.in_all.saturating_add(1);
+        match verdict {
             Verdict::Reply => self.reply(reply),
             Verdict::ReplyAndPause => {
                 self.reply(reply);

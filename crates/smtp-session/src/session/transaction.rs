@@ -102,8 +102,8 @@ impl Session {
         if let Some(transaction) = &mut self.transaction {
             transaction.refused = true;
         }
-        // Only what will never work counts as an error: asking for unknown users in a row is a harvest of addresses.
-        if verdict.code >= 500 { self.refuse(verdict) } else { self.reply(verdict) }
+        // What may work later says nothing against the client.
+        if verdict.code >= 500 { self.refuse_recipient(verdict) } else { self.reply(verdict) }
     }
 
     /// The envelope for DATA, or the reason why there can be no message now.

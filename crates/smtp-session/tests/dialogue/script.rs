@@ -108,6 +108,10 @@ impl Script {
             ("max-recipients", count) => config.max_recipients = count.parse().unwrap(),
             ("errors-before-pause", count) => config.limits.errors_before_pause = count.parse().unwrap(),
             ("errors", count) => config.limits.errors = count.parse().unwrap(),
+            ("refused-before-pause", count) => {
+                config.limits.refused_recipients_before_pause = count.parse().unwrap();
+            }
+            ("refused", count) => config.limits.refused_recipients = count.parse().unwrap(),
             ("transactions", count) => config.limits.transactions = count.parse().unwrap(),
             ("data-min-rate", rate) => config.timeouts.data_min_rate = rate.parse().unwrap(),
             ("pieces", "whole") => self.whole_only = true,
