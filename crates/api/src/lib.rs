@@ -1,4 +1,25 @@
-//! Placeholder.
+//! How the services talk to one another: the generated gRPC code, the model behind it, and clients.
+//!
+//! What it is: [`pb`], compiled from `proto/`, for servers to implement; [`model`], the same as checked domain types,
+//! which is all that travels inward; [`Failure`], the one table between errors and gRPC statuses; [`Backend`], the way
+//! to a service over TCP or inside the process; and a client for each service with deadlines, repeats and traces.
+//! What it is not: it serves nothing, keeps nothing and knows no mail protocol. Services and tools depend on it; the
+//! session crates do not.
+
+mod channel;
+mod client;
+mod failure;
+pub mod model;
+pub mod trace;
+
+pub use channel::{
+    Backend, Connector, Deadlines, Endpoint, EndpointError, InProcess, Incoming, Pipe, ServiceUrl, Settings,
+    in_process, server_builder,
+};
+pub use client::{
+    AdminClient, BlobClient, DeliveryClient, DirectoryClient, MaildropClient, ReadStream, StoreStream,
+};
+pub use failure::{ERROR_DOMAIN, Effect, Failure};
 
 /// Generated code, one module a package.
 pub mod pb {
