@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::process::ServerUse;
 use crate::wire::Failure;
 
+/// Latency above this is counted as this.
+const LONGEST_MICROS: u64 = 3_600_000_000;
+
 /// What one connection counts.
 #[derive(Debug)]
 pub struct Tally {
@@ -101,7 +104,9 @@ impl Tally {
     pub fn success(&mut self, latency: Duration, octets: usize) {
         self.done += 1;
         self.octets += octets as u64;
-        self.latency.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).max(1));
+        // The histogram grows with what it is given; more than an hour is not told apart.
+        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).clamp(1, LONGEST_MICROS);
+        let _ = self.latency.record(micros);
     }
 
     /// Counts a failure.
@@ -150,5 +155,22 @@ impl Tally {
             integrity: self.integrity.clone(),
             server: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latency_is_told_in_milliseconds_and_sums_over_connections() {
+        let (mut one, mut other) = (Tally::new(), Tally::new());
+        one.success(Duration::from_millis(20), 10);
+        other.success(Duration::from_secs(4), 30);
+        one.add(&other);
+        let report = one.report("test", Duration::from_secs(2));
+        assert!((report.latency_ms.p50 - 20.0).abs() < 0.1, "{}", report.latency_ms.p50);
+        assert!((report.latency_ms.max - 4000.0).abs() < 10.0, "{}", report.latency_ms.max);
+        assert!((report.per_second - 1.0).abs() < 1e-9 && (report.octets_per_second - 20.0).abs() < 1e-9);
     }
 }
