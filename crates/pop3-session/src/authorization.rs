@@ -152,13 +152,13 @@ impl Session {
 
     /// One answer for every fault of the credentials; each one costs more time.
     fn login_failed(&mut self) {
-        self.failed_logins += 1;
+        self.tally.failed_logins += 1;
         let limits = self.config.limits;
         reply::err_code(&mut self.out, Code::Auth, "login failed");
-        if self.failed_logins >= limits.failed_logins {
+        if self.tally.failed_logins >= limits.failed_logins {
             return self.end(Ending::FailedLogins);
         }
-        let doublings = (self.failed_logins - 1).min(16);
+        let doublings = (self.tally.failed_logins - 1).min(16);
         let pause = limits.failed_login_pause.saturating_mul(1 << doublings);
         self.pause = Some(pause.min(std::time::Duration::from_secs(PAUSE_MAX_SECONDS)));
     }

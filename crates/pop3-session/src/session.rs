@@ -38,7 +38,6 @@ pub struct Session {
     pub(crate) ask: Option<Question>,
     /// How long the next step lets the peer wait.
     pub(crate) pause: Option<Duration>,
-    pub(crate) failed_logins: u32,
     pub(crate) tally: Tally,
     bad_lines: u32,
     lines: LineReader,
@@ -126,6 +125,8 @@ pub struct Tally {
     pub message_bytes: u64,
     /// Messages removed by QUIT.
     pub removed: u64,
+    /// Logins refused because of the credentials.
+    pub failed_logins: u32,
 }
 
 impl Session {
@@ -139,7 +140,6 @@ impl Session {
             activity: Activity::Idle,
             ask: None,
             pause: None,
-            failed_logins: 0,
             tally: Tally::default(),
             bad_lines: 0,
             lines: LineReader::default(),
@@ -152,6 +152,11 @@ impl Session {
     /// Returns how the session ended, or nothing if the machine has not ended it (the connection broke, say).
     pub fn ending(&self) -> Option<Ending> {
         self.ending
+    }
+
+    /// Returns the TLS session, if there is one.
+    pub fn tls(&self) -> Option<&Tls> {
+        self.peer.tls.as_ref()
     }
 
     /// Returns what the session has done so far.
