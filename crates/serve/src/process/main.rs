@@ -15,6 +15,8 @@ use crate::{
 
 /// Exit codes, by sysexits(3).
 mod exit {
+    /// All went well.
+    pub(super) const OK: u8 = 0;
     /// A failure while running.
     pub(super) const SOFTWARE: u8 = 70;
     /// The settings are not right (EX_USAGE).
@@ -120,6 +122,15 @@ where
     B: FnOnce(Settings, Process) -> F,
     F: Future<Output = Result<(), StartError>>,
 {
+    ExitCode::from(exit_code(service, flags, build))
+}
+
+/// Does what [`run`] says; returns the exit code as a number.
+pub(super) fn exit_code<F, B>(service: Service, flags: &Flags, build: B) -> u8
+where
+    B: FnOnce(Settings, Process) -> F,
+    F: Future<Output = Result<(), StartError>>,
+{
     let settings = match flags.settings(service) {
         Ok(settings) => settings,
         Err(faults) => return refuse(&StartError::Settings(faults)),
@@ -128,7 +139,7 @@ where
         print!("{}", config::print(&settings));
     }
     if flags.check_config || flags.print_config {
-        return ExitCode::SUCCESS;
+        return exit::OK;
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -146,7 +157,7 @@ where
     telemetry.shutdown(TELEMETRY_GRACE);
     runtime.shutdown_timeout(RUNTIME_GRACE);
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => exit::OK,
         Err(error) => refuse(&error),
     }
 }
@@ -207,7 +218,8 @@ fn watch_signals(process: &Process) -> std::io::Result<()> {
     Ok(())
 }
 
-fn refuse(error: &StartError) -> ExitCode {
+/// Tells the error; returns its exit code.
+fn refuse(error: &StartError) -> u8 {
     // Telemetry may not be up, and a person at a terminal should see it: straight to standard error.
     eprintln!("{error}");
     let mut source = std::error::Error::source(error);
@@ -215,5 +227,5 @@ fn refuse(error: &StartError) -> ExitCode {
         eprintln!("  because: {cause}");
         source = cause.source();
     }
-    ExitCode::from(error.exit_code())
+    error.exit_code()
 }

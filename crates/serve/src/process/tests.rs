@@ -59,3 +59,155 @@ async fn a_failure_ends_the_process_and_the_first_reason_counts() {
     process.stop_requested().await;
     assert_eq!(process.failure().as_deref(), Some("the store is gone"));
 }
+
+/// Runs a whole process: this test binary once more, with [`child`] as its only test.
+mod whole {
+    use std::{
+        io::{BufRead, BufReader, Read},
+        net::TcpListener,
+        process::{Child, Command, Stdio},
+    };
+
+    use rustix::process::{Pid, Signal, kill_process};
+
+    use super::*;
+    use crate::{config::Service, listener};
+
+    /// Not a test by itself: the process that the tests below start.
+    #[test]
+    fn child() {
+        let Ok(arguments) = std::env::var("PURO_TEST_CHILD") else { return };
+        let mut arguments = arguments.split_whitespace().map(str::to_owned);
+        let mode = arguments.next().unwrap();
+        let flags = Flags {
+            check_config: mode == "check",
+            print_config: mode == "print",
+            overrides: arguments.collect(),
+            ..Flags::default()
+        };
+        let code = main::exit_code(Service::Smtp, &flags, |settings, process| async move {
+            let wanted =
+                listener::Wanted { key: "smtp.listen", listen: settings.smtp.listen, implicit_tls: false };
+            let _bound = listener::bind(&[wanted])?;
+            let handle = process.clone();
+            process.spawn(Phase::Front, async move {
+                handle.stopped(Phase::Front).cancelled().await;
+                println!("\ndraining");
+                if mode == "hang" {
+                    std::future::pending::<()>().await;
+                }
+            });
+            process.readiness().set();
+            crate::telemetry::meter().u64_counter("puro_test_starts").build().add(1, &[]);
+            tracing::info_span!("start").in_scope(|| tracing::info!("started"));
+            println!("\nready");
+            Ok(())
+        });
+        std::process::exit(i32::from(code));
+    }
+
+    fn start(arguments: &str, environment: &[(&str, &str)]) -> Child {
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "process::tests::whole::child", "--nocapture"])
+            .env_clear()
+            .env("PURO_TEST_CHILD", format!("{arguments} admin.listen=127.0.0.1:0"))
+            .envs(environment.iter().copied())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    fn wait_for(child: &mut Child, word: &str) -> BufReader<std::process::ChildStdout> {
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        while line.trim_end() != word {
+            line.clear();
+            assert_ne!(lines.read_line(&mut line).unwrap(), 0, "the process ended before {word:?}");
+        }
+        lines
+    }
+
+    fn signal(child: &Child, signal: Signal) {
+        kill_process(Pid::from_child(child), signal).unwrap();
+    }
+
+    fn end(child: Child) -> (Option<i32>, String, String) {
+        let output = child.wait_with_output().unwrap();
+        let text = |octets| String::from_utf8(octets).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    }
+
+    #[test]
+    fn wrong_settings_end_it_with_64_and_are_all_told() {
+        let (code, _, told) = end(start("serve smtp.listen=nowhere", &[("PURO_POP3_COLOUR", "blue")]));
+        assert_eq!(code, Some(64));
+        assert!(told.contains("smtp.listen") && told.contains("PURO_POP3_COLOUR"), "{told}");
+        let (code, ..) = end(start("check smtp.listen=nowhere", &[]));
+        assert_eq!(code, Some(64));
+    }
+
+    #[test]
+    fn check_and_print_bind_nothing() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listen = format!("smtp.listen={}", taken.local_addr().unwrap());
+        assert_eq!(end(start(&format!("check {listen}"), &[])).0, Some(0));
+        let (code, printed, _) = end(start(&format!("print {listen}"), &[]));
+        assert_eq!(code, Some(0));
+        assert!(printed.contains("[smtp]") && printed.contains(&listen[12..]), "{printed}");
+    }
+
+    #[test]
+    fn a_port_that_is_taken_ends_it_with_71() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let (code, _, told) = end(start(&format!("serve smtp.listen={address}"), &[]));
+        assert_eq!(code, Some(71));
+        assert!(told.contains(&address.to_string()) && told.contains("smtp.listen"), "{told}");
+    }
+
+    #[test]
+    fn a_signal_drains_it_and_it_ends_with_0() {
+        for name in [Signal::TERM, Signal::INT] {
+            let mut child = start("serve smtp.listen=127.0.0.1:0", &[]);
+            let mut lines = wait_for(&mut child, "ready");
+            signal(&child, name);
+            let mut rest = String::new();
+            lines.read_to_string(&mut rest).unwrap();
+            assert!(rest.contains("draining"), "{rest}");
+            assert_eq!(end(child).0, Some(0));
+        }
+    }
+
+    #[test]
+    fn a_second_signal_ends_it_at_once() {
+        let mut child = start("hang smtp.listen=127.0.0.1:0 drain.grace=1h", &[]);
+        let mut lines = wait_for(&mut child, "ready");
+        signal(&child, Signal::TERM);
+        let mut line = String::new();
+        while line.trim_end() != "draining" {
+            line.clear();
+            assert_ne!(lines.read_line(&mut line).unwrap(), 0);
+        }
+        signal(&child, Signal::TERM);
+        assert_eq!(end(child).0, Some(70));
+    }
+
+    #[test]
+    fn a_collector_that_never_answers_is_tried_and_does_not_keep_it() {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", silent.local_addr().unwrap());
+        let mut child =
+            start("serve smtp.listen=127.0.0.1:0", &[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str())]);
+        let _lines = wait_for(&mut child, "ready");
+        signal(&child, Signal::TERM);
+        let begin = std::time::Instant::now();
+        let mut preface = [0; 14];
+        let (mut exporter, _) = silent.accept().unwrap();
+        exporter.read_exact(&mut preface).unwrap();
+        assert_eq!(&preface, b"PRI * HTTP/2.0", "what is left is sent at the end");
+        assert_eq!(end(child).0, Some(0));
+        // The exporter alone would wait for 10 s.
+        assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
+    }
+}

@@ -1,5 +1,8 @@
 //! Serving gRPC: over TCP for other processes, or over in-memory connections inside one process.
 
+#[cfg(test)]
+mod tests;
+
 use std::{net::SocketAddr, time::Duration};
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -14,9 +17,13 @@ use crate::{
     process::{Phase, Process},
 };
 
-/// Requests at one time on one connection; more are answered UNAVAILABLE, which clients may retry elsewhere, instead
-/// of queueing without bound.
-const REQUESTS_PER_CONNECTION: usize = 1024;
+/// Requests at one time on one connection; more are answered RESOURCE_EXHAUSTED, instead of queueing without bound. A
+/// front end holds a request for as long as its client takes to send a message, so this is above the number of clients
+/// that a front end has by default.
+const REQUESTS_PER_CONNECTION: usize = 16_384;
+
+/// HTTP/2's own limit lies above it: what is over that one would wait in the client, unseen, behind slow uploads.
+const STREAMS_PER_CONNECTION: u32 = 20_000;
 
 /// A connection over TCP is asked to go after this long, so that clients spread over new replicas (HTTP/2 pins a client
 /// to one replica behind a TCP balancer).
@@ -28,14 +35,18 @@ const CONNECTION_AGE_GRACE: Duration = Duration::from_secs(60);
 /// A silent connection is probed, so that a peer that vanished without a FIN is noticed.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
-/// Flow control windows that let a message body stream at full speed.
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 4 << 20;
+/// What a stream may send ahead: at a round trip of a millisecond, 256 MB/s.
+const STREAM_WINDOW: u32 = 256 * 1024;
+
+/// What all streams of a connection may send ahead together. Many times a stream's window, or a few streams that nobody
+/// reads from would stop all others.
+const CONNECTION_WINDOW: u32 = 64 * STREAM_WINDOW;
 
 fn server() -> Server {
     Server::builder()
         .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION)
         .load_shed(true)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(KEEPALIVE))
@@ -51,13 +62,15 @@ pub fn spawn_tcp(name: &'static str, routes: Routes, bound: Bound, process: &Pro
     let incoming = TcpIncoming::from(bound.into_listener())
         .with_nodelay(Some(true))
         .with_keepalive(Some(Duration::from_secs(60)));
-    let (reporter, health) = tonic_health::server::health_reporter();
+    let (mut reporter, health) = tonic_health::server::health_reporter();
     let handle = process.clone();
     process.spawn(Phase::Back, async move {
         reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
         let ended = async {
             handle.stopped(Phase::Back).cancelled().await;
             reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+            // Ends the streams of those who watch, which would hold the drain up.
+            reporter.clear_service_status("").await;
         };
         let served = server()
             .max_connection_age(CONNECTION_AGE)
