@@ -42,6 +42,13 @@ impl Engine {
     /// Opens the folder's database, making it first if there is none.
     pub(super) fn open(folder: &Folder, options: &EmbeddedOptions) -> Result<Self, EngineError> {
         folder.prepare(|draft| Self::open_at(draft, options).map(drop))?;
+        Self::reopen(folder, options)
+    }
+
+    /// Opens the folder's database, which must be there: a directory that has lost it, perhaps because its disk is not
+    /// mounted, must not look like an empty store.
+    pub(super) fn reopen(folder: &Folder, options: &EmbeddedOptions) -> Result<Self, EngineError> {
+        folder.check()?;
         Self::open_at(&folder.database(), options)
     }
 

@@ -73,6 +73,16 @@ impl Folder {
         Ok(File::open(&self.path)?.sync_all()?)
     }
 
+    /// Fails unless there is a complete database. fjall would make a new one where its marker is missing.
+    pub(super) fn check(&self) -> io::Result<()> {
+        match self.database().join("version").try_exists()? {
+            true => Ok(()),
+            false => {
+                Err(io::Error::new(io::ErrorKind::NotFound, "the database or its version marker is missing"))
+            }
+        }
+    }
+
     /// Waits until nothing in this process holds a journal open.
     pub(super) fn wait_until_closed(&self) -> io::Result<()> {
         wait_until_closed(&self.database())

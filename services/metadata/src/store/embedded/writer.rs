@@ -204,7 +204,7 @@ impl Writer {
     fn open_settled(&self) -> Result<(Engine, Outcome), EngineError> {
         let open = || {
             self.folder.wait_until_closed()?;
-            guarded(|| Engine::open(&self.folder, &self.options))
+            guarded(|| Engine::reopen(&self.folder, &self.options))
         };
         let engine = open()?;
         let Some(write) = &self.unsettled else { return Ok((engine, Outcome::NotApplied)) };
@@ -250,4 +250,119 @@ fn guarded<T>(call: impl FnOnce() -> Result<T, EngineError>) -> Result<T, Engine
 
 fn count(counter: &AtomicU64, by: usize) {
     counter.fetch_add(by as u64, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::MetadataExt as _, path::Path, sync::mpsc};
+
+    use tokio::sync::{Semaphore, oneshot};
+
+    use super::*;
+    use crate::store::{
+        Condition, Item, Key, Table, Value,
+        decide::Change,
+        embedded::{OpenError, group::Answer},
+    };
+
+    fn key() -> Key {
+        Key { partition: "a".into(), sort: String::new() }
+    }
+
+    fn item() -> Item {
+        Item::from([("n".to_owned(), Value::Number(1))])
+    }
+
+    fn writer(path: &Path) -> Writer {
+        let options = EmbeddedOptions::default();
+        let folder = Folder::lock(path).unwrap();
+        let engine = Engine::open(&folder, &options).unwrap();
+        let (_, queue) = mpsc::channel();
+        Writer::new(Arc::new(Shared::new(engine)), folder, options, queue)
+    }
+
+    fn decide(writer: &Writer) -> (Vec<Decided>, Vec<StoredWrite>, oneshot::Receiver<Answer>) {
+        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let (answer, answered) = oneshot::channel();
+        let (table, change) = (Table::User, Change::Put(item()));
+        let job = Job { table, key: key(), condition: Condition::default(), change, answer, _place: place };
+        let (decided, writes) =
+            writer.shared.read(|engine| Ok(group::decide_all(engine, vec![job]))).unwrap();
+        (decided, writes, answered)
+    }
+
+    fn failure() -> EngineError {
+        EngineError::Io(std::io::Error::other("fsync failed"))
+    }
+
+    fn journal_inode(path: &Path) -> u64 {
+        fs::metadata(path.join("items/0.jnl")).unwrap().ino()
+    }
+
+    /// As after an fsync that failed: the group is in the journal, but perhaps only in the kernel's memory.
+    #[test]
+    fn a_group_in_the_journal_is_answered_once_the_journal_was_written_anew() {
+        let place = tempfile::tempdir().unwrap();
+        let mut writer = writer(place.path());
+        let (decided, writes, mut answered) = decide(&writer);
+        writer.shared.read(|engine| Ok(engine.commit(&writes))).unwrap().unwrap();
+        let before = journal_inode(place.path());
+        writer.settle(decided, writes, &failure());
+        assert_eq!(answered.try_recv().unwrap(), Ok(None));
+        assert_ne!(journal_inode(place.path()), before, "the journal is a new file");
+        let found = writer.shared.read(|engine| engine.item(Table::User, &key()));
+        assert_eq!(found, Ok(Some(item())));
+    }
+
+    #[test]
+    fn a_group_that_is_not_in_the_journal_was_not_applied() {
+        let place = tempfile::tempdir().unwrap();
+        let mut writer = writer(place.path());
+        let (decided, writes, mut answered) = decide(&writer);
+        writer.settle(decided, writes, &failure());
+        assert!(matches!(answered.try_recv().unwrap(), Err(StoreError::Unavailable(_))));
+        assert_eq!(writer.shared.read(|engine| engine.item(Table::User, &key())), Ok(None));
+    }
+
+    #[test]
+    fn while_the_database_cannot_be_opened_the_outcome_is_unknown() {
+        let place = tempfile::tempdir().unwrap();
+        let mut writer = writer(place.path());
+        let (decided, writes, mut answered) = decide(&writer);
+        writer.shared.read(|engine| Ok(engine.commit(&writes))).unwrap().unwrap();
+        let marker = place.path().join("items/version");
+        fs::rename(&marker, place.path().join("aside")).unwrap();
+        let before = journal_inode(place.path());
+        writer.settle(decided, writes, &failure());
+        assert!(matches!(answered.try_recv().unwrap(), Err(StoreError::OutcomeUnknown(_))));
+        let closed = writer.shared.read(|engine| engine.item(Table::User, &key()));
+        assert!(matches!(closed, Err(StoreError::Unavailable(_))));
+        // When it can be, the group is found, and made durable before anybody reads it.
+        fs::rename(place.path().join("aside"), &marker).unwrap();
+        writer.try_open();
+        assert_ne!(journal_inode(place.path()), before);
+        assert_eq!(writer.shared.read(|engine| engine.item(Table::User, &key())), Ok(Some(item())));
+    }
+
+    #[test]
+    fn a_database_that_has_vanished_is_not_begun_anew() {
+        let place = tempfile::tempdir().unwrap();
+        let mut writer = writer(place.path());
+        fs::rename(place.path().join("items"), place.path().join("aside")).unwrap();
+        writer.try_open();
+        let closed = writer.shared.read(|engine| engine.item(Table::User, &key()));
+        assert!(matches!(closed, Err(StoreError::Unavailable(_))));
+        assert!(!place.path().join("items").exists());
+        fs::rename(place.path().join("aside"), place.path().join("items")).unwrap();
+        writer.try_open();
+        assert_eq!(writer.shared.read(|engine| engine.item(Table::User, &key())), Ok(None));
+    }
+
+    #[test]
+    fn the_directory_stays_locked_while_the_database_is_closed() {
+        let place = tempfile::tempdir().unwrap();
+        let writer = writer(place.path());
+        writer.close();
+        assert!(matches!(Folder::lock(place.path()), Err(OpenError::InUse(_))));
+    }
 }
