@@ -95,6 +95,12 @@ impl Process {
         self.0.ports.note(key, address);
     }
 
+    /// Where a listener is bound, by the name that scripts know: `smtp`, `smtps`, `submission`, `pop3`, `pop3s`, …
+    #[must_use]
+    pub fn address(&self, name: &str) -> Option<std::net::SocketAddr> {
+        self.0.ports.address(name)
+    }
+
     /// Asks the process to end, as SIGTERM does.
     pub fn request_stop(&self) {
         self.0.wanted.cancel();

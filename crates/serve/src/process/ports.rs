@@ -22,6 +22,11 @@ impl Ports {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(service_name(key), address);
     }
 
+    /// Where a listener is bound, by its name in the file.
+    pub(super) fn address(&self, name: &str) -> Option<SocketAddr> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied()
+    }
+
     /// Writes the listeners as a JSON object, `{"smtp":"127.0.0.1:12365",…}`; a reader sees all of it or nothing.
     ///
     /// # Errors
