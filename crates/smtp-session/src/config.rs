@@ -2,13 +2,12 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use puro_types::DomainName;
-
 /// The settings of every session of one listener.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The name in the greeting and in the replies to EHLO and HELO.
-    pub hostname: DomainName,
+    /// The name in the greeting and in the replies to EHLO and HELO: a domain name of at most 255 octets. Whatever else
+    /// it holds is said with `?` for what a reply cannot hold.
+    pub hostname: String,
     /// What the port is for.
     pub listener: Listener,
     /// Octets of a message at most, dot-stuffing not counted; 0: no limit.
@@ -29,7 +28,7 @@ pub struct Config {
 
 impl Config {
     /// Returns the default settings for a host of this name: an MX listener without TLS.
-    pub fn new(hostname: DomainName) -> Self {
+    pub fn new(hostname: String) -> Self {
         Self {
             hostname,
             listener: Listener::Mx,

@@ -17,7 +17,7 @@ const BUFFERED_MAX: usize = 100_000;
 
 fn conversation() -> Conversation {
     let peer = Peer { ip: "127.0.0.1".parse().unwrap(), tls: None };
-    Conversation::new(Config::new("mail.example".parse().unwrap()), peer)
+    Conversation::new(Config::new("mail.example".to_owned()), peer)
 }
 
 /// A service that takes everything.

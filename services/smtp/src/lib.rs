@@ -1,1 +1,188 @@
-//! Placeholder.
+//! The SMTP front end: stateless, any number of them. Sessions are [`puro_smtp_session`]'s; addresses and deliveries are
+//! the metadata service's, message bytes the blob service's.
+//!
+//! What it is: the handler of the machine's questions, the trace fields, and the header's other changes. What it is not:
+//! it keeps nothing, and decides nothing about passwords or addresses. Binaries depend on it.
+
+mod handler;
+mod header;
+mod message;
+mod process;
+mod record;
+mod trace;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use puro_api::{Backend, BlobClient, DeliveryClient, DirectoryClient};
+use puro_serve::{
+    config::{self, Settings},
+    driver,
+    listener::{self, BindErrors, Connection, Front, FrontLimits, Protocol, Refusal, Wanted},
+    process::Process,
+};
+use puro_smtp_session::{BareLineEnds, Config, Limits, Listener, PlaintextAuth, Session, Timeouts};
+use tokio_rustls::TlsAcceptor;
+
+pub use handler::SessionHandler;
+use handler::Shared;
+pub use process::build;
+use record::{Metrics, Who};
+
+/// The back ends that sessions talk to.
+#[derive(Debug, Clone)]
+pub struct Clients {
+    /// Who may log in, and where mail goes.
+    pub directory: DirectoryClient,
+    /// What puts it there.
+    pub delivery: DeliveryClient,
+    /// Where its bytes go.
+    pub blob: BlobClient,
+}
+
+impl Clients {
+    /// Makes the clients of a metadata service and a blob service.
+    pub fn new(metadata: Backend, blob: Backend) -> Self {
+        Self {
+            directory: DirectoryClient::new(metadata.clone()),
+            delivery: DeliveryClient::new(metadata),
+            blob: BlobClient::new(blob),
+        }
+    }
+}
+
+/// Where time and chance come from.
+#[derive(Debug, Clone, Copy)]
+pub struct Sources {
+    /// The time of day, for trace fields and identifiers.
+    pub now: fn() -> Timestamp,
+    /// Random octets; `None` where the system gives none.
+    pub random: fn() -> Option<[u8; 11]>,
+}
+
+impl Default for Sources {
+    fn default() -> Self {
+        Self {
+            now: Timestamp::now,
+            random: || {
+                let mut octets = [0; 11];
+                getrandom::fill(&mut octets).ok().map(|()| octets)
+            },
+        }
+    }
+}
+
+/// The path of the MX listener's setting.
+const MX: &str = "smtp.listen";
+const SUBMISSION_TLS: &str = "smtp.tls_listen";
+const SUBMISSION: &str = "smtp.submission_listen";
+
+/// SMTP for the listeners of a front end.
+#[derive(Debug)]
+pub struct Smtp {
+    mx: Arc<Config>,
+    submission: Arc<Config>,
+    shared: Arc<Shared>,
+}
+
+impl Smtp {
+    /// Makes the protocol from the settings.
+    pub fn new(settings: &Settings, clients: Clients, sources: Sources, tls_available: bool) -> Self {
+        let mx = session_config(settings, tls_available);
+        let submission = Config { listener: Listener::Submission, ..mx.clone() };
+        let hostname = mx.hostname.clone();
+        Self {
+            mx: Arc::new(mx),
+            submission: Arc::new(submission),
+            shared: Arc::new(Shared { clients, sources, hostname, metrics: Metrics::new() }),
+        }
+    }
+}
+
+impl Protocol for Smtp {
+    type Machine = Session;
+    type Handler = SessionHandler;
+
+    fn session(&self, connection: Connection) -> (Session, SessionHandler) {
+        let Connection { peer, port, listener } = connection;
+        let config = if listener == MX { &self.mx } else { &self.submission };
+        let who = Who { client: peer.ip, port, listener };
+        (Session::new(config.clone(), peer), SessionHandler::new(self.shared.clone(), who))
+    }
+
+    fn refusal(&self, why: Refusal) -> Bytes {
+        // RFC 5321 section 3.8: 421 before the greeting, too.
+        Bytes::from_static(match why {
+            Refusal::Busy => b"421 4.3.2 Too many connections, try again later\r\n",
+            Refusal::TooMany => b"421 4.7.0 Too many connections from your address, try again later\r\n",
+        })
+    }
+}
+
+/// Binds the listeners and runs sessions on them until the process drains.
+///
+/// # Errors
+/// The listeners that could not be bound; none is, then.
+pub fn spawn(
+    settings: &Settings,
+    clients: Clients,
+    tls: Option<TlsAcceptor>,
+    process: &Process,
+) -> Result<(), BindErrors> {
+    let config::Smtp { listen, tls_listen, submission_listen, .. } = settings.smtp;
+    let bound = listener::bind(&[
+        Wanted { key: MX, listen, implicit_tls: false },
+        Wanted { key: SUBMISSION_TLS, listen: tls_listen, implicit_tls: true },
+        Wanted { key: SUBMISSION, listen: submission_listen, implicit_tls: false },
+    ])?;
+    let protocol = Smtp::new(settings, clients, Sources::default(), tls.is_some());
+    let front = Front { name: "smtp", protocol, tls, limits: front_limits(settings) };
+    listener::spawn(front, bound, process);
+    Ok(())
+}
+
+fn front_limits(settings: &Settings) -> FrontLimits {
+    let smtp = &settings.smtp;
+    let handshake = settings.tls.handshake_timeout;
+    FrontLimits {
+        connections: smtp.max_connections,
+        connections_per_address: smtp.max_connections_per_address,
+        proxies: settings.general.proxy_protocol_from.clone(),
+        proxy_timeout: handshake,
+        driver: driver::Limits { write_stall: smtp.write_timeout, handshake, ..driver::Limits::default() },
+    }
+}
+
+fn session_config(settings: &Settings, tls_available: bool) -> Config {
+    let smtp = &settings.smtp;
+    Config {
+        max_message_bytes: smtp.max_message_bytes.0,
+        max_recipients: usize::try_from(smtp.max_recipients).unwrap_or(usize::MAX),
+        bare_line_ends: match smtp.bare_line_ends {
+            config::BareLineEnds::Refuse => BareLineEnds::Refuse,
+            config::BareLineEnds::Normalise => BareLineEnds::Normalise,
+        },
+        tls_available,
+        plaintext_auth: match settings.general.allow_plaintext_auth {
+            config::PlaintextAuth::Never => PlaintextAuth::Never,
+            config::PlaintextAuth::Loopback => PlaintextAuth::Loopback,
+            config::PlaintextAuth::Always => PlaintextAuth::Always,
+        },
+        timeouts: Timeouts {
+            greeting: smtp.command_timeout,
+            command: smtp.command_timeout,
+            data_read: smtp.data_timeout,
+            data_total: smtp.message_timeout,
+            // The setting is for the whole message, however steadily it trickles.
+            data_min_rate: 0,
+        },
+        limits: Limits {
+            errors_before_pause: smtp.max_errors / 2,
+            errors: smtp.max_errors.max(1),
+            auth_failures: (smtp.max_errors / 3).max(1),
+            ..Limits::default()
+        },
+        ..Config::new(settings.general.hostname.clone())
+    }
+}

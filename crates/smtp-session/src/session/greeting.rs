@@ -20,7 +20,7 @@ impl Session {
         self.transaction = None;
         self.hello = Some(Hello { name: name.to_owned(), extended });
         let keywords = if extended { self.keywords() } else { Vec::new() };
-        reply::hello(&mut self.output, self.config.hostname.as_str(), &keywords);
+        reply::hello(&mut self.output, &self.config.hostname, &keywords);
     }
 
     fn keywords(&self) -> Vec<String> {

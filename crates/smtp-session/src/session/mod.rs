@@ -196,7 +196,7 @@ impl Session {
             return Step::Close;
         }
         if matches!(self.stage, Stage::Silent) {
-            reply::greeting(&mut self.output, self.config.hostname.as_str());
+            reply::greeting(&mut self.output, &self.config.hostname);
             self.stage = Stage::Commands;
         }
         if self.output.len() >= Self::OUTPUT_HIGH_WATER {

@@ -49,7 +49,7 @@ impl Script {
     /// # Panics
     /// Where the script is no script.
     pub(crate) fn parse(text: &str) -> Self {
-        let mut config = Config::new("mail.example".parse().unwrap());
+        let mut config = Config::new("mail.example".to_owned());
         config.limits.pause = Duration::from_secs(1);
         let peer = Peer { ip: "127.0.0.1".parse().unwrap(), tls: None };
         let mut script = Self { config, peer, whole_only: false, items: Vec::new() };

@@ -1,0 +1,212 @@
+//! The service behind one session: it answers the machine's questions with the metadata and the blob service.
+
+use std::{collections::HashMap, sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use puro_api::{
+    Failure,
+    model::{Refusal, Resolution},
+};
+use puro_serve::driver::{End, Handler};
+use puro_session::sasl::Credentials;
+use puro_smtp_session::{Answer, Envelope, Question, RecipientVerdict, SenderVerdict, Session};
+use puro_types::{EmailAddress, MailboxId, TransactionId};
+use tracing::Instrument;
+
+use crate::{
+    Clients, Sources,
+    header::{HeaderFilter, Rules},
+    message::{Message, Refused, now},
+    record::{self, Login, Metrics, Outcome, Who},
+    trace::Trace,
+};
+
+/// What all sessions of the service share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) clients: Clients,
+    pub(crate) sources: Sources,
+    pub(crate) hostname: String,
+    pub(crate) metrics: Metrics,
+}
+
+/// Answers one session's questions.
+pub struct SessionHandler {
+    shared: Arc<Shared>,
+    who: Who,
+    since: Instant,
+    /// Where mail for the accepted recipients of the transaction goes, by the address as it stood in RCPT.
+    routes: HashMap<String, Vec<MailboxId>>,
+    message: Option<Message>,
+}
+
+impl SessionHandler {
+    pub(crate) fn new(shared: Arc<Shared>, who: Who) -> Self {
+        Self { shared, who, since: now(), routes: HashMap::new(), message: None }
+    }
+
+    // `&mut self` throughout: the upload in a message cannot be shared between threads, only sent.
+    async fn authenticate(&mut self, credentials: Credentials) -> Answer {
+        let Credentials { login, password } = credentials;
+        let (login, answer) = match self.shared.clients.directory.authenticate(&login, &password).await {
+            Ok(Some(account)) => (Login::Good, Answer::Authenticated { account: account.email.key() }),
+            // What is no login name at all is as wrong as a wrong one.
+            Ok(None) | Err(Failure::Invalid(_)) => (Login::BadCredentials, Answer::BadCredentials),
+            Err(failure) => (Login::Unavailable, unavailable("authenticate", &failure)),
+        };
+        self.shared.metrics.login(login);
+        answer
+    }
+
+    async fn sender(&mut self, account: &str, sender: &EmailAddress) -> Answer {
+        match self.shared.clients.directory.check_sender(account, sender).await {
+            Ok(true) => Answer::Sender(SenderVerdict::Allowed),
+            Ok(false) | Err(Failure::Invalid(_)) => Answer::Sender(SenderVerdict::NotOwned),
+            Err(failure) => unavailable("check sender", &failure),
+        }
+    }
+
+    async fn recipient(&mut self, address: String, size_bytes: u64, first: bool) -> Answer {
+        if first {
+            self.routes = HashMap::new();
+        }
+        let verdict = match self.shared.clients.directory.resolve(&address, size_bytes).await {
+            Ok(Resolution::Targets(targets)) => {
+                self.routes.insert(address, targets.into_iter().map(|target| target.mailbox).collect());
+                Some(RecipientVerdict::Accepted)
+            }
+            Ok(Resolution::Refusal(refusal)) => Some(verdict(refusal)),
+            Err(Failure::Invalid(_)) => Some(RecipientVerdict::Invalid),
+            Err(failure) => {
+                report("resolve", &failure);
+                None
+            }
+        };
+        self.shared.metrics.recipient(verdict);
+        verdict.map_or(Answer::Unavailable, Answer::Recipient)
+    }
+
+    fn begin(&mut self, envelope: &Envelope) -> Answer {
+        let Sources { now, random } = self.shared.sources;
+        let now = now();
+        let Some(random) = random() else {
+            return unavailable("begin", &Failure::Internal("the system gives no random octets".to_owned()));
+        };
+        let id = TransactionId::new(u64::try_from(now.as_millisecond()).unwrap_or(0), random);
+        let routes: Option<Vec<_>> =
+            envelope.recipients.iter().map(|recipient| self.routes.get(recipient)).collect();
+        let Some(routes) = routes else {
+            return unavailable("begin", &Failure::Internal("a recipient was never resolved".to_owned()));
+        };
+        let trace = Trace {
+            envelope,
+            ip: self.who.client,
+            hostname: &self.shared.hostname,
+            queue_id: id.as_str(),
+            now,
+        };
+        let submission = envelope.account.is_some().then(|| trace.submission());
+        let filter = HeaderFilter::new(Rules { prepend: trace.fields(), submission });
+        let upload = self.shared.clients.blob.store(&id);
+        let mailboxes = routes.into_iter().flatten().cloned();
+        self.message = Some(Message::begin(id, envelope, mailboxes, filter, upload));
+        Answer::Ready
+    }
+
+    async fn chunk(&mut self, octets: Bytes) -> Answer {
+        let Some(message) = &mut self.message else { return Answer::Unavailable };
+        let span = message.span.clone();
+        match message.take(octets).instrument(span).await {
+            Ok(()) => Answer::Taken,
+            Err(Refused::Loop(_)) => {
+                self.message_ended(Outcome::Loop);
+                Answer::Rejected {
+                    code: 554,
+                    status: "5.4.6",
+                    text: "Too many hops, this message goes round",
+                }
+            }
+            Err(Refused::Failure(failure)) => {
+                self.message_ended(Outcome::Unavailable);
+                unavailable("store", &failure)
+            }
+        }
+    }
+
+    /// 250 is said for what is durable, and for nothing else (data invariant 1).
+    async fn finish(&mut self) -> Answer {
+        let Some(message) = self.message.take() else { return Answer::Unavailable };
+        let Shared { clients, sources, metrics, .. } = &*self.shared;
+        let begun = now();
+        let span = message.span.clone();
+        let size_bytes = message.size_bytes();
+        let (facts, finished) = message.finish(&clients.delivery, (sources.now)()).instrument(span).await;
+        match finished {
+            Ok((delivered, size_bytes)) => {
+                metrics.acceptance(now().saturating_duration_since(begun));
+                record::message_ended(metrics, &self.who, &facts, size_bytes, Outcome::Accepted(delivered));
+                Answer::Accepted { queue_id: facts.id.to_string() }
+            }
+            Err(failure) => {
+                record::message_ended(metrics, &self.who, &facts, size_bytes, Outcome::Unavailable);
+                unavailable("deliver", &failure)
+            }
+        }
+    }
+
+    /// Forgets the message in hand, if any.
+    fn message_ended(&mut self, outcome: Outcome) {
+        if let Some(message) = self.message.take() {
+            let size_bytes = message.size_bytes();
+            record::message_ended(&self.shared.metrics, &self.who, &message.facts, size_bytes, outcome);
+        }
+    }
+}
+
+impl Handler<Session> for SessionHandler {
+    async fn answer(&mut self, question: Question) -> Answer {
+        match question {
+            Question::Authenticate(credentials) => self.authenticate(credentials).await,
+            Question::Sender { account, sender } => self.sender(&account, &sender).await,
+            Question::Recipient { address, size_bytes, first } => {
+                self.recipient(address, size_bytes, first).await
+            }
+            Question::Begin(envelope) => self.begin(&envelope),
+            Question::Chunk(octets) => self.chunk(octets).await,
+            Question::Finish => self.finish().await,
+            Question::Abort => {
+                self.message_ended(Outcome::GivenUp);
+                Answer::Taken
+            }
+        }
+    }
+
+    fn ended(&mut self, machine: &Session, end: End) {
+        self.message_ended(Outcome::GivenUp);
+        record::session_ended(&self.who, machine, end, now().saturating_duration_since(self.since));
+    }
+}
+
+fn verdict(refusal: Refusal) -> RecipientVerdict {
+    match refusal {
+        Refusal::UnknownUser => RecipientVerdict::UnknownUser,
+        Refusal::NotLocal => RecipientVerdict::NotLocal,
+        Refusal::OverQuota => RecipientVerdict::OverQuota,
+        Refusal::Disabled => RecipientVerdict::Disabled,
+        Refusal::AliasLoop => RecipientVerdict::AliasLoop,
+    }
+}
+
+/// Whatever fails on our side is temporary for the client: our own bug is no reason to bounce a message.
+fn unavailable(call: &'static str, failure: &Failure) -> Answer {
+    report(call, failure);
+    Answer::Unavailable
+}
+
+fn report(call: &'static str, failure: &Failure) {
+    if failure.is_transient() {
+        tracing::warn!(call, error = %failure, "a service cannot answer");
+    } else {
+        tracing::error!(call, error = %failure, "a call failed");
+    }
+}

@@ -1,0 +1,158 @@
+//! What a transaction leaves behind: one log line, and the metrics.
+
+use std::{net::IpAddr, time::Duration};
+
+use opentelemetry::{
+    KeyValue,
+    metrics::{Counter, Histogram},
+};
+use puro_api::model::Delivered;
+use puro_serve::{driver::End, telemetry};
+use puro_smtp_session::{RecipientVerdict, Session};
+
+use crate::message::{Facts, now};
+
+/// The instruments; all sessions share them.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    logins: Counter<u64>,
+    recipients: Counter<u64>,
+    messages: Counter<u64>,
+    message_bytes: Counter<u64>,
+    acceptance: Histogram<f64>,
+}
+
+/// How a login went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Login {
+    Good,
+    BadCredentials,
+    Unavailable,
+}
+
+/// How a message that was begun ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// 250.
+    Accepted(Delivered),
+    /// 451.
+    Unavailable,
+    /// 554.
+    Loop,
+    /// It broke a rule (size, line ends), took too long, or the client left.
+    GivenUp,
+}
+
+impl Outcome {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Accepted(_) => "accepted",
+            Self::Unavailable => "unavailable",
+            Self::Loop => "loop",
+            Self::GivenUp => "given_up",
+        }
+    }
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let meter = telemetry::meter();
+        Self {
+            logins: meter.u64_counter("puro_smtp_logins").build(),
+            recipients: meter.u64_counter("puro_smtp_recipients").build(),
+            messages: meter.u64_counter("puro_smtp_messages").build(),
+            message_bytes: meter.u64_counter("puro_smtp_message_bytes").build(),
+            acceptance: telemetry::seconds("puro_smtp_acceptance_seconds"),
+        }
+    }
+
+    pub(crate) fn login(&self, login: Login) {
+        let outcome = match login {
+            Login::Good => "good",
+            Login::BadCredentials => "bad_credentials",
+            Login::Unavailable => "unavailable",
+        };
+        self.logins.add(1, &[KeyValue::new("outcome", outcome)]);
+    }
+
+    /// `None`: the directory did not answer.
+    pub(crate) fn recipient(&self, verdict: Option<RecipientVerdict>) {
+        let verdict = match verdict {
+            Some(RecipientVerdict::Accepted) => "accepted",
+            Some(RecipientVerdict::UnknownUser) => "unknown_user",
+            Some(RecipientVerdict::NotLocal) => "not_local",
+            Some(RecipientVerdict::OverQuota) => "over_quota",
+            Some(RecipientVerdict::Disabled) => "disabled",
+            Some(RecipientVerdict::AliasLoop) => "alias_loop",
+            Some(RecipientVerdict::Invalid) => "invalid",
+            None => "unavailable",
+        };
+        self.recipients.add(1, &[KeyValue::new("verdict", verdict)]);
+    }
+
+    /// From the last octet to the moment when the message was durable.
+    pub(crate) fn acceptance(&self, took: Duration) {
+        self.acceptance.record(took.as_secs_f64(), &[]);
+    }
+}
+
+/// Who a session is with.
+#[derive(Debug)]
+pub(crate) struct Who {
+    pub(crate) client: IpAddr,
+    pub(crate) port: u16,
+    pub(crate) listener: &'static str,
+}
+
+/// Writes the transaction's line, and counts it.
+pub(crate) fn message_ended(metrics: &Metrics, who: &Who, facts: &Facts, size_bytes: u64, outcome: Outcome) {
+    metrics.messages.add(1, &[KeyValue::new("outcome", outcome.name())]);
+    let delivered = match outcome {
+        Outcome::Accepted(delivered) => {
+            metrics.message_bytes.add(size_bytes, &[]);
+            Some(delivered)
+        }
+        _ => None,
+    };
+    tracing::info!(
+        queue_id = %facts.id,
+        client = %who.client,
+        port = who.port,
+        listener = who.listener,
+        protocol = facts.protocol,
+        authenticated = facts.authenticated,
+        sender_domain = facts.sender_domain.as_deref().unwrap_or("<>"),
+        recipients = facts.recipients,
+        mailboxes = facts.mailboxes,
+        delivered = delivered.map(|delivered| delivered.delivered),
+        queued = delivered.map(|delivered| delivered.queued),
+        size_bytes,
+        outcome = outcome.name(),
+        duration_ms = millis(now().saturating_duration_since(facts.begun)),
+        "message"
+    );
+}
+
+/// Writes the session's line.
+pub(crate) fn session_ended(who: &Who, session: &Session, end: End, lasted: Duration) {
+    let summary = session.summary();
+    tracing::debug!(
+        client = %who.client,
+        port = who.port,
+        listener = who.listener,
+        helo = summary.helo,
+        authenticated = summary.account.is_some(),
+        tls = summary.tls,
+        messages = summary.messages,
+        recipients = summary.recipients,
+        errors = summary.errors,
+        failed_logins = summary.auth_failures,
+        duration_ms = millis(lasted),
+        end = end.as_str(),
+        "session"
+    );
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
