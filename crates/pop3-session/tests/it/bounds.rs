@@ -116,6 +116,14 @@ fn a_drain_lets_the_message_in_hand_pass() {
 }
 
 #[test]
+fn commands_that_arrive_after_a_drain_are_not_taken() {
+    let mut client = logged_in(vec![b"x\r\n\r\n".to_vec()]);
+    client.drain_before(b"DELE 1\r\nQUIT\r\n");
+    assert_eq!(client.session.ending(), Some(Ending::Drained));
+    assert_eq!(client.world.asked, ["open me@example.org"]);
+}
+
+#[test]
 fn a_drain_before_the_greeting_says_so_instead() {
     let peer = puro_session::Peer { ip: [127, 0, 0, 1].into(), tls: None };
     let mut session = Session::new(std::sync::Arc::new(Config::new("mail.example.org")), peer);

@@ -108,6 +108,14 @@ impl Client {
         self.drain();
     }
 
+    /// The drain comes between the machine's wish to read and these octets.
+    pub(crate) fn drain_before(&mut self, octets: &[u8]) {
+        self.session.drain(self.now);
+        self.input.extend_from_slice(octets);
+        self.session.receive(Input { octets: &mut self.input, end: false }, self.now);
+        self.run();
+    }
+
     /// The driver has been told to start TLS: it does.
     pub(crate) fn start_tls(&mut self) {
         let tls = Tls { version: "TLSv1.3".to_owned(), cipher: String::new(), server_name: None };
