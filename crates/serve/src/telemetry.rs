@@ -5,11 +5,12 @@
 
 use std::{io::IsTerminal, sync::mpsc, thread, time::Duration};
 
-use opentelemetry::{KeyValue, metrics::Meter, trace::TracerProvider as _};
+use opentelemetry::{KeyValue, metrics::Meter, propagation::Extractor, trace::TracerProvider as _};
 use opentelemetry_sdk::{
     Resource, metrics::SdkMeterProvider, propagation::TraceContextPropagator, trace::SdkTracerProvider,
 };
 use prometheus::{Encoder, TextEncoder};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::config::{Log, LogFormat, Service};
@@ -39,6 +40,33 @@ pub fn seconds(name: impl Into<std::borrow::Cow<'static, str>>) -> opentelemetry
 
 const SECONDS: [f64; 15] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
+
+/// The span of a request that carries a W3C `traceparent`; without one, nobody follows the request and it gets none.
+pub(crate) fn request_span(request: &http::Request<()>) -> tracing::Span {
+    if !request.headers().contains_key("traceparent") {
+        return tracing::Span::none();
+    }
+    let parent = opentelemetry::global::get_text_map_propagator(|propagator| {
+        propagator.extract(&Headers(request.headers()))
+    });
+    let span = tracing::info_span!("rpc", method = request.uri().path());
+    if let Err(error) = span.set_parent(parent) {
+        tracing::debug!(%error, "the span has no parent");
+    }
+    span
+}
+
+struct Headers<'a>(&'a http::HeaderMap);
+
+impl Extractor for Headers<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key)?.to_str().ok()
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(http::HeaderName::as_str).collect()
+    }
+}
 
 /// Renders the metrics.
 #[derive(Debug, Clone, Default)]
@@ -166,4 +194,26 @@ fn tracer_provider(resource: Resource) -> Result<SdkTracerProvider, TelemetryErr
         .build()
         .map_err(|error| TelemetryError::Exporter(error.to_string()))?;
     Ok(SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(exporter).build())
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::TraceContextExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_request_goes_on_in_the_trace_of_its_caller() {
+        opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
+        let tracers = SdkTracerProvider::builder().build();
+        let layer = tracing_opentelemetry::layer().with_tracer(tracers.tracer("test"));
+        let _default = Registry::default().with(layer).set_default();
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let header = format!("00-{id}-00f067aa0ba902b7-01");
+        let request = http::Request::builder().uri("/a.B/C").header("traceparent", header).body(()).unwrap();
+        let span = request_span(&request);
+        assert_eq!(span.context().span().span_context().trace_id().to_string(), id);
+        let alone = http::Request::builder().uri("/a.B/C").body(()).unwrap();
+        assert!(request_span(&alone).is_none());
+    }
 }

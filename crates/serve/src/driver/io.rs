@@ -96,6 +96,8 @@ impl<S: Transport> Wire<S> {
     pub(super) async fn write(&mut self, output: &mut BytesMut) -> Result<(), End> {
         let stall = self.limits.write_stall;
         let mut patience = pin!(sleep_until(Instant::now() + stall));
+        // The timer is touched only when the peer keeps us waiting, which for most replies it never does.
+        let mut progress = false;
         poll_fn(|cx| {
             loop {
                 let written = if output.is_empty() {
@@ -107,13 +109,16 @@ impl<S: Transport> Wire<S> {
                     Poll::Ready(Ok(0)) if output.is_empty() => return Poll::Ready(Ok(())),
                     Poll::Ready(Ok(count)) if count > 0 => {
                         output.advance(count);
-                        patience.as_mut().reset(Instant::now() + stall);
+                        progress = true;
                     }
                     Poll::Ready(outcome) => {
                         tracing::debug!(error = ?outcome.err(), "the connection broke while writing");
                         return Poll::Ready(Err(End::PeerGone));
                     }
                     Poll::Pending => {
+                        if std::mem::take(&mut progress) {
+                            patience.as_mut().reset(Instant::now() + stall);
+                        }
                         ready!(patience.as_mut().poll(cx));
                         return Poll::Ready(Err(End::NeverReads));
                     }

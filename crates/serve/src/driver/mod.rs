@@ -126,6 +126,7 @@ where
         input: BytesMut::new(),
         seen: false,
         ended: false,
+        expired: false,
         told_drain: false,
         lost: None,
         context,
@@ -146,6 +147,8 @@ struct Session<'a, M, H, S> {
     seen: bool,
     /// The peer will send no more.
     ended: bool,
+    /// The machine was told that its time is over, and nothing has come since.
+    expired: bool,
     told_drain: bool,
     /// The peer cannot be reached any more: nothing is read or written, the machine is led to its end.
     lost: Option<End>,
@@ -230,6 +233,10 @@ where
             return None;
         }
         let Some(wire) = &mut self.wire else { return Some(End::TlsFailed) };
+        if now() >= until {
+            // Also for a peer that sends without a pause: the next octets are always there already.
+            return self.expire();
+        }
         let drained = async {
             match self.told_drain {
                 true => std::future::pending().await,
@@ -240,16 +247,23 @@ where
         tokio::select! {
             biased;
             read = wire.read(&mut self.input, bulk) => match read {
-                Read::Octets => self.seen = false,
+                Read::Octets => (self.seen, self.expired) = (false, false),
                 Read::End => (self.ended, self.seen) = (true, false),
                 Read::Lost => self.lose(End::PeerGone),
             },
             () = drained => {}
-            () = deadline => {
-                self.seen = false;
-                self.machine.expire(now());
-            }
+            () = deadline => return self.expire(),
         }
+        None
+    }
+
+    /// Tells the machine that the time is over. A machine that waits on without an octet having come is stuck.
+    fn expire(&mut self) -> Option<End> {
+        if std::mem::replace(&mut self.expired, true) {
+            return Some(End::Stuck);
+        }
+        self.seen = false;
+        self.machine.expire(now());
         None
     }
 

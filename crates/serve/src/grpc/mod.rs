@@ -15,6 +15,7 @@ use tonic::{
 use crate::{
     listener::Bound,
     process::{Phase, Process},
+    telemetry,
 };
 
 /// Requests at one time on one connection; more are answered RESOURCE_EXHAUSTED, instead of queueing without bound. A
@@ -51,6 +52,7 @@ fn server() -> Server {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
+        .trace_fn(telemetry::request_span)
 }
 
 /// Serves over TCP, with the gRPC health service, until the back ends end. Requests in flight are answered first.

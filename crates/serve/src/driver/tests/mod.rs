@@ -143,6 +143,14 @@ async fn silence_expires_at_the_machines_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_never_pauses_expires_too() {
+    let mut rig = rig(64 * 1024);
+    let endless = "x".repeat(32 * 1024);
+    rig.send(&format!("LATE\r\nECHO {endless}\r\n")).await;
+    assert_eq!(rig.rest().await, "too slow\r\n");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_never_reads_is_given_up_and_costs_little() {
     let mut rig = rig(1024);
     rig.send("FLOOD 1000\r\n").await;

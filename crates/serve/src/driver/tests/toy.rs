@@ -23,6 +23,8 @@ pub(super) struct Toy {
     /// Chunks still to be sent.
     flood: usize,
     patience_from: Option<Instant>,
+    /// Patience is over.
+    late: bool,
     closing: bool,
 }
 
@@ -43,6 +45,7 @@ impl Toy {
                 self.next = Some(Step::StartTls);
             }
             "PAUSE" => self.next = Some(Step::Pause(Duration::from_secs(number()))),
+            "LATE" => self.late = true,
             "FLOOD" => self.flood = usize::try_from(number()).unwrap_or(0),
             "BODY" => self.body = usize::try_from(number()).unwrap_or(0),
             "QUIT" => {
@@ -70,6 +73,7 @@ impl Machine for Toy {
             return Step::Ask("chunk".to_owned());
         }
         let from = *self.patience_from.get_or_insert(now);
+        let from = if self.late { now - PATIENCE } else { from };
         Step::Read { until: from + PATIENCE, bulk: self.body > 0 }
     }
 
