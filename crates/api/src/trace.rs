@@ -53,3 +53,31 @@ impl Extractor for Reader<'_> {
         self.0.keys().map(http::HeaderName::as_str).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::{TraceContextExt, TracerProvider};
+    use opentelemetry_sdk::{propagation::TraceContextPropagator, trace::SdkTracerProvider};
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::*;
+
+    #[test]
+    fn a_trace_goes_on_at_the_other_side() {
+        global::set_text_map_propagator(TraceContextPropagator::new());
+        let tracer = SdkTracerProvider::builder().build().tracer("test");
+        let subscriber =
+            tracing_subscriber::registry().with(tracing_opentelemetry::layer().with_tracer(tracer));
+        tracing::subscriber::with_default(subscriber, || {
+            let caller = tracing::info_span!("caller");
+            let trace = caller.context().span().span_context().trace_id();
+            let mut metadata = MetadataMap::new();
+            caller.in_scope(|| inject(&mut metadata));
+            let mut request = http::Request::new(());
+            *request.headers_mut() = metadata.into_headers();
+            assert_eq!(extract(request.headers()).span().span_context().trace_id(), trace);
+            let span = server_span(&request);
+            assert_eq!(span.context().span().span_context().trace_id(), trace);
+        });
+    }
+}

@@ -43,6 +43,8 @@ pub struct ServiceUrl {
 pub enum Endpoint {
     /// Behind a host name or an address, over TCP.
     Url(ServiceUrl),
+    /// At these addresses, over TCP: a system without DNS, or a test.
+    Addresses(Vec<SocketAddr>),
     /// In this process, or wherever the connector leads.
     InProcess(Connector),
 }
@@ -89,6 +91,7 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Url(url) => fmt::Display::fmt(url, f),
+            Self::Addresses(addresses) => write!(f, "{addresses:?}"),
             Self::InProcess(_) => f.write_str("in-process"),
         }
     }
@@ -118,9 +121,13 @@ pub(super) fn resolve(
             let lanes = (0..copies).map(|_| Arc::new(Lane::new(None, pipe_channel(&connector)))).collect();
             (watch::channel(Resolved::Lanes(lanes)).1, None)
         }
+        Endpoint::Addresses(addresses) => {
+            let lanes = lanes_to(None, settings, addresses, &[]);
+            (watch::channel(Resolved::Lanes(lanes)).1, None)
+        }
         Endpoint::Url(url) => match url.host.parse::<IpAddr>() {
             Ok(ip) => {
-                let lanes = lanes_to(&url, settings, [SocketAddr::new(ip, url.port)], &[]);
+                let lanes = lanes_to(Some(&url.uri), settings, [SocketAddr::new(ip, url.port)], &[]);
                 (watch::channel(Resolved::Lanes(lanes)).1, None)
             }
             Err(_) => {
@@ -188,13 +195,15 @@ fn publish(
             return false;
         }
         tracing::debug!(%url, ?addresses, "addresses changed");
-        *resolved = Resolved::Lanes(lanes_to(url, settings, addresses.iter().copied(), old));
+        *resolved = Resolved::Lanes(lanes_to(Some(&url.uri), settings, addresses.iter().copied(), old));
         true
     });
 }
 
+/// Makes the connections to addresses, keeping those of `old` that lead there. The server is told `origin`, or else its
+/// own address.
 fn lanes_to(
-    url: &ServiceUrl,
+    origin: Option<&Uri>,
     settings: Settings,
     addresses: impl IntoIterator<Item = SocketAddr>,
     old: &[Arc<Lane>],
@@ -202,17 +211,17 @@ fn lanes_to(
     let mut lanes = Vec::new();
     for address in addresses {
         let kept = old.iter().filter(|lane| lane.address() == Some(address)).cloned();
-        let fresh = || Arc::new(Lane::new(Some(address), tcp_channel(url, address, settings)));
+        let fresh = || Arc::new(Lane::new(Some(address), tcp_channel(origin, address, settings)));
         lanes.extend(kept.chain(std::iter::repeat_with(fresh)).take(settings.connections.max(1)));
     }
     lanes.into()
 }
 
-fn tcp_channel(url: &ServiceUrl, address: SocketAddr, settings: Settings) -> Channel {
-    // An address and a port always make a URI; the service's own URL is the authority that the server is told.
-    let uri = format!("http://{address}").parse().unwrap_or_else(|_| url.uri.clone());
-    tuned(Transport::from(uri))
-        .origin(url.uri.clone())
+fn tcp_channel(origin: Option<&Uri>, address: SocketAddr, settings: Settings) -> Channel {
+    // An address and a port always make a URI.
+    let uri: Uri = format!("http://{address}").parse().unwrap_or_default();
+    tuned(Transport::from(uri.clone()))
+        .origin(origin.cloned().unwrap_or(uri))
         .tcp_nodelay(true)
         .connect_timeout(settings.connect_timeout)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)

@@ -101,9 +101,13 @@ impl StoreStream {
         // Only the first request names the transaction.
         let transaction_id = std::mem::take(&mut self.transaction_id);
         let outcome = self.try_push(StoreRequest { transaction_id, chunk, finish }).await;
-        if let Err(failure) = &outcome {
-            self.upload = None;
-            self.failed = Some(failure.clone());
+        match &outcome {
+            Ok(()) if finish.is_none() => {}
+            Ok(()) => self.upload.iter_mut().for_each(|upload| upload.pieces = None),
+            Err(failure) => {
+                self.upload = None;
+                self.failed = Some(failure.clone());
+            }
         }
         outcome
     }
@@ -116,11 +120,12 @@ impl StoreStream {
         }
         loop {
             let Some(upload) = &mut self.upload else { return Err(no_upload()) };
+            let Some(pieces) = &upload.pieces else { return Err(no_upload()) };
             // The answer is polled first: that moves the call along, and an early one means that no more is wanted.
             let early = tokio::select! {
                 biased;
                 early = &mut upload.answer => early,
-                Ok(permit) = upload.pieces.reserve() => {
+                Ok(permit) = pieces.reserve() => {
                     remember(&mut upload.replay, &request);
                     permit.send(request);
                     return Ok(());
@@ -162,6 +167,8 @@ impl StoreStream {
         for request in &replay {
             pieces.try_send(request.clone()).map_err(|_| no_upload())?;
         }
+        let ended = replay.last().is_some_and(|request| request.finish.is_some());
+        let pieces = (!ended).then_some(pieces);
         let channel = lane.channel();
         // No deadline in the request: a message takes as long as its sender takes.
         let request = stamp(ReceiverStream::new(waiting), None);
@@ -186,7 +193,8 @@ fn no_upload() -> Failure {
 /// The call under way. The answer stands first: dropped first, it ends the call before its request can seem complete.
 struct Upload {
     answer: BoxFuture<'static, Result<StoreResponse, Status>>,
-    pieces: mpsc::Sender<StoreRequest>,
+    /// `None` once the last piece was handed over, which ends the request's stream.
+    pieces: Option<mpsc::Sender<StoreRequest>>,
     /// All that was handed over, while none of it need have been sent: what a failed connect begins anew with.
     replay: Option<Vec<StoreRequest>>,
     lane: Arc<Lane>,

@@ -1,0 +1,7 @@
+//! The clients against servers that do as a script says, over TCP and inside the process.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod blob;
+mod calls;
+mod replicas;
+mod scripted;
