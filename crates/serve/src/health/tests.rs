@@ -58,8 +58,7 @@ async fn a_draining_process_answers_and_is_not_ready() {
     assert_eq!(rig.ask("GET", "/readyz").await.0, 503);
     assert_eq!(rig.ask("GET", "/livez").await.0, 200);
     end.send(()).unwrap();
-    assert!(drained.await.unwrap());
-    assert!(TcpStream::connect(rig.address).await.is_err());
+    assert!(drained.await.unwrap(), "the endpoints end with the back ends");
 }
 
 #[tokio::test]

