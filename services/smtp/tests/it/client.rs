@@ -1,0 +1,87 @@
+//! The service, and clients of it over pipes.
+
+use puro_serve::{
+    config::{PlaintextAuth, Settings},
+    driver::{self, Context, End, Limits, Stream},
+    listener::{Connection, Protocol},
+};
+use puro_session::Peer;
+use puro_smtp::{Smtp, Sources};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::backends::Services;
+
+/// The transaction that all messages of a test have: its time and chance stand still.
+pub(crate) const QUEUE_ID: &str = "NjEtLV-0kR60kR60kR60k";
+
+pub(crate) struct Front {
+    smtp: Smtp,
+    listener: &'static str,
+    drain: CancellationToken,
+}
+
+impl Front {
+    pub(crate) fn new(services: &Services) -> Self {
+        Self::on("smtp.listen", services)
+    }
+
+    pub(crate) fn on(listener: &'static str, services: &Services) -> Self {
+        let mut settings = Settings::default();
+        settings.general.allow_plaintext_auth = PlaintextAuth::Always;
+        settings.general.hostname = "mail.example".to_owned();
+        let sources = Sources { now: || "2023-11-14T22:13:20Z".parse().unwrap(), random: || Some([7; 11]) };
+        let smtp = Smtp::new(&settings, services.clients(), sources, false);
+        Self { smtp, listener, drain: CancellationToken::new() }
+    }
+
+    /// Connects; the greeting is still to be read.
+    pub(crate) fn connect(&self) -> (DuplexStream, JoinHandle<End>) {
+        let (stream, theirs) = tokio::io::duplex(64 * 1024);
+        let peer = Peer { ip: [192, 0, 2, 1].into(), tls: None };
+        let connection = Connection { peer, port: 1, listener: self.listener };
+        let (machine, handler) = self.smtp.session(connection);
+        let drain = self.drain.clone();
+        let session = tokio::spawn(async move {
+            let context = Context { tls: None, drain: &drain, limits: Limits::default() };
+            driver::run(machine, handler, Stream::plain(theirs), context).await
+        });
+        (stream, session)
+    }
+
+    /// Sends all of this behind an EHLO, shuts its side, and returns the replies behind EHLO's.
+    pub(crate) async fn dialogue(&self, commands: &str) -> String {
+        let (mut stream, session) = self.connect();
+        let commands = format!("EHLO client.example\r\n{commands}");
+        let (mut reader, mut writer) = tokio::io::split(&mut stream);
+        let mut replies = String::new();
+        let write = async {
+            writer.write_all(commands.as_bytes()).await.unwrap();
+            writer.shutdown().await.unwrap();
+        };
+        let (read, ()) = tokio::join!(reader.read_to_string(&mut replies), write);
+        read.unwrap();
+        session.await.unwrap();
+        let (_, behind) = replies.split_once("ENHANCEDSTATUSCODES\r\n").expect("EHLO is answered");
+        behind.trim_start_matches("250 AUTH PLAIN LOGIN\r\n").to_owned()
+    }
+
+    /// One message to these recipients, CRLF for every line end in it.
+    pub(crate) async fn send(&self, recipients: &[&str], message: &str) -> String {
+        let rcpt: String = recipients.iter().map(|rcpt| format!("RCPT TO:<{rcpt}>\r\n")).collect();
+        let replies = self
+            .dialogue(&format!("MAIL FROM:<a@remote.example>\r\n{rcpt}DATA\r\n{message}.\r\nQUIT\r\n"))
+            .await;
+        last_but_bye(&replies)
+    }
+}
+
+/// The reply before QUIT's.
+pub(crate) fn last_but_bye(replies: &str) -> String {
+    let lines: Vec<&str> = replies.lines().collect();
+    assert_eq!(lines.last(), Some(&"221 2.0.0 Bye"), "{replies}");
+    lines[lines.len() - 2].to_owned()
+}

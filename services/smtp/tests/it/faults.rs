@@ -1,0 +1,95 @@
+//! Services that fail, clients that leave: 250 means kept, and what is not kept leaves nothing.
+
+use puro_api::Failure;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::{backends::Services, client::Front};
+
+const RECIPIENT: [&str; 1] = ["user-a@local.example"];
+
+#[tokio::test(start_paused = true)]
+async fn whatever_fails_is_451_and_the_next_try_works() {
+    let failures = [
+        Failure::Unavailable("gone".to_owned()),
+        Failure::Exhausted("the disk is full".to_owned()),
+        Failure::Internal("a bug".to_owned()),
+        Failure::Invalid("a bug".to_owned()),
+        Failure::OutcomeUnknown("lost".to_owned()),
+    ];
+    for method in ["store", "store at the end", "deliver"] {
+        for failure in &failures {
+            let services = Services::default();
+            let front = Front::new(&services);
+            services.fail(method, failure.clone());
+            let reply = front.send(&RECIPIENT, "A: 1\r\n\r\nx\r\n").await;
+            assert_eq!(reply, "451 4.3.0 Temporarily unavailable, try again later", "{method}: {failure}");
+            assert!(services.state().delivered.is_empty());
+            services.state().failures.clear();
+            let reply = front.send(&RECIPIENT, "A: 1\r\n\r\nx\r\n").await;
+            assert!(reply.starts_with("250 "), "{method}: {failure}: {reply}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_in_the_middle_of_a_large_message() {
+    let services = Services::default();
+    services.fail("store", Failure::Unavailable("gone".to_owned()));
+    let message = format!("A: 1\r\n\r\n{}", "0123456789\r\n".repeat(200_000));
+    let replies = Front::new(&services)
+        .dialogue(&format!(
+            "MAIL FROM:<>\r\nRCPT TO:<user-a@local.example>\r\nDATA\r\n{message}.\r\nNOOP\r\nQUIT\r\n"
+        ))
+        .await;
+    let tail: Vec<&str> = replies.lines().rev().take(3).collect();
+    assert_eq!(
+        tail,
+        ["221 2.0.0 Bye", "250 2.0.0 Ok", "451 4.3.0 Temporarily unavailable, try again later"],
+        "the message is read to its end"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_directory_that_cannot_answer_refuses_nobody_for_good() {
+    let services = Services::default();
+    services.fail("resolve", Failure::Unavailable("gone".to_owned()));
+    let replies = Front::new(&services)
+        .dialogue("MAIL FROM:<>\r\nRCPT TO:<user-a@local.example>\r\nDATA\r\nQUIT\r\n")
+        .await;
+    let codes: Vec<&str> = replies.lines().map(|line| &line[..3]).collect();
+    assert_eq!(codes, ["250", "451", "554", "221"], "{replies}");
+}
+
+/// Begins a message larger than what is gathered before an upload begins.
+async fn begin_large_message(stream: &mut tokio::io::DuplexStream) {
+    stream
+        .write_all(b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<user-a@local.example>\r\nDATA\r\nA: 1\r\n\r\n")
+        .await
+        .unwrap();
+    stream.write_all("0123456789\r\n".repeat(100_000).as_bytes()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_inside_a_message_leaves_nothing() {
+    let services = Services::default();
+    let (mut stream, session) = Front::new(&services).connect();
+    begin_large_message(&mut stream).await;
+    drop(stream);
+    session.await.unwrap();
+    services.upload_given_up().await;
+    assert!(services.state().stored.is_empty() && services.state().delivered.is_empty());
+}
+
+#[tokio::test]
+async fn a_message_that_breaks_a_rule_leaves_nothing() {
+    let services = Services::default();
+    let (mut stream, session) = Front::new(&services).connect();
+    begin_large_message(&mut stream).await;
+    stream.write_all(b"bare\nlf\r\n.\r\nQUIT\r\n").await.unwrap();
+    let mut replies = String::new();
+    stream.read_to_string(&mut replies).await.unwrap();
+    session.await.unwrap();
+    assert!(replies.ends_with("550 5.6.11 Message holds a bare CR or LF\r\n221 2.0.0 Bye\r\n"), "{replies}");
+    services.upload_given_up().await;
+    assert!(services.state().stored.is_empty() && services.state().delivered.is_empty());
+}

@@ -1,0 +1,96 @@
+//! What a transaction writes to the log.
+
+use std::{
+    io::Write,
+    sync::{Arc, Mutex},
+};
+
+use puro_api::Failure;
+use tracing::subscriber::DefaultGuard;
+
+use crate::{
+    backends::Services,
+    client::{Front, QUEUE_ID},
+};
+
+/// The log of this thread, as JSON lines.
+#[derive(Debug, Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(octets);
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    fn begin() -> (Self, DefaultGuard) {
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_max_level(tracing::Level::DEBUG)
+            .with_writer(move || writer.clone())
+            .finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    /// Returns the lines that hold this.
+    fn lines(&self, part: &str) -> Vec<String> {
+        let log = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        log.lines().filter(|line| line.contains(part)).map(str::to_owned).collect()
+    }
+}
+#[tokio::test]
+async fn a_transaction_leaves_one_line_without_addresses() {
+    let (log, _guard) = Log::begin();
+    let services = Services::default();
+    let front = Front::new(&services);
+    front.send(&["user-a@local.example", "user-b@local.example"], "Subject: private\r\n\r\ntext\r\n").await;
+    let lines = log.lines("\"message\":\"message\"");
+    let [line] = lines.as_slice() else { panic!("{lines:?}") };
+    let queue_id = format!("\"queue_id\":\"{QUEUE_ID}\"");
+    for part in [
+        queue_id.as_str(),
+        "\"client\":\"192.0.2.1\"",
+        "\"listener\":\"smtp.listen\"",
+        "\"protocol\":\"ESMTP\"",
+        "\"sender_domain\":\"remote.example\"",
+        "\"recipients\":2",
+        "\"mailboxes\":2",
+        "\"delivered\":2",
+        "\"size_bytes\":",
+        "\"outcome\":\"accepted\"",
+        "\"duration_ms\":",
+    ] {
+        assert!(line.contains(part), "{part} is missing in {line}");
+    }
+    assert_eq!(log.lines("\"message\":\"session\"").len(), 1);
+    for private in ["a@remote", "user-a", "user-b", "private"] {
+        assert!(log.lines(private).is_empty(), "{private} is in the log: {:?}", log.lines(private));
+    }
+}
+
+#[tokio::test]
+async fn every_outcome_has_its_line() {
+    for (method, message, outcome) in [
+        ("deliver", "A: 1\r\n".to_owned(), "unavailable"),
+        ("store", "A: 1\r\n".to_owned(), "unavailable"),
+        ("none", "Received: x\r\n".repeat(101), "loop"),
+        ("none", "bare\nlf\r\n".to_owned(), "given_up"),
+    ] {
+        let (log, _guard) = Log::begin();
+        let services = Services::default();
+        services.fail(method, Failure::Internal("a bug".to_owned()));
+        Front::new(&services).send(&["user-a@local.example"], &message).await;
+        let lines = log.lines("\"message\":\"message\"");
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].contains(&format!("\"outcome\":\"{outcome}\"")), "{lines:?}");
+    }
+}
