@@ -137,7 +137,7 @@ fn open(folder: &std::path::Path) -> EmbeddedStore {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
     fn embedded_does_what_memory_does(steps in prop::collection::vec(step(), 1..120)) {
