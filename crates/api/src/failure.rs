@@ -131,6 +131,10 @@ impl Failure {
         if is_from_transport(status) {
             return effect.lost(message);
         }
+        if status.code() == Code::ResourceExhausted {
+            // The server's limit of requests, which refuses before a service sees the call.
+            return Self::Exhausted(message);
+        }
         Self::Internal(format!("{:?}: {message}", status.code()))
     }
 }
@@ -220,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_strange_status_is_a_lost_answer_or_internal() {
+    fn a_strange_status_is_a_lost_answer_a_limit_or_internal() {
         let lost = [Code::Unavailable, Code::DeadlineExceeded, Code::Cancelled, Code::Unknown];
         for code in (0..=16).map(Code::from_i32).filter(|code| *code != Code::Ok) {
             let status = Status::new(code, "x");
@@ -229,6 +233,9 @@ mod tests {
             if lost.contains(&code) {
                 assert_eq!(read, Failure::Unavailable("x".into()), "{code:?}");
                 assert_eq!(write, Failure::OutcomeUnknown("x".into()), "{code:?}");
+            } else if code == Code::ResourceExhausted {
+                assert_eq!(read, Failure::Exhausted("x".into()));
+                assert_eq!(write, Failure::Exhausted("x".into()));
             } else {
                 assert!(matches!(read, Failure::Internal(_)), "{code:?}");
                 assert!(matches!(write, Failure::Internal(_)), "{code:?}");

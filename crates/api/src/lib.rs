@@ -10,7 +10,7 @@ mod channel;
 mod client;
 mod failure;
 pub mod model;
-pub mod trace;
+mod trace;
 
 pub use channel::{
     Backend, Connector, Deadlines, Endpoint, EndpointError, InProcess, Incoming, Pipe, ServiceUrl, Settings,

@@ -19,6 +19,13 @@ fn encode_time(out: &mut String, unix_ms: u64) {
     }
 }
 
+fn decode_time(text: &str) -> u64 {
+    text.bytes().take(TIME_DIGITS).fold(0, |time, octet| {
+        let value = DIGITS.iter().position(|digit| *digit == octet).unwrap_or(0);
+        (time << 6) | value as u64
+    })
+}
+
 fn digit_of(bits: u64) -> char {
     char::from(DIGITS[(bits & 63) as usize])
 }
@@ -132,6 +139,11 @@ impl MessageId {
         encode_octets(&mut text, hasher.finalize().as_bytes(), 9);
         Self(text)
     }
+
+    /// Returns the time of acceptance, milliseconds since the Unix epoch.
+    pub fn accepted_ms(&self) -> u64 {
+        decode_time(&self.0)
+    }
 }
 
 #[cfg(test)]
@@ -160,6 +172,14 @@ mod tests {
         let two = MailboxId::new([2; 12]);
         assert_eq!(MessageId::new(5, &transaction, &one), MessageId::new(5, &transaction, &one));
         assert_ne!(MessageId::new(5, &transaction, &one), MessageId::new(5, &transaction, &two));
+    }
+
+    #[test]
+    fn a_message_tells_when_it_was_accepted() {
+        let (transaction, mailbox) = (TransactionId::new(5, [7; 11]), MailboxId::new([1; 12]));
+        for ms in [0, 1, 63, 64, 1_700_000_000_123, (1 << 42) - 1] {
+            assert_eq!(MessageId::new(ms, &transaction, &mailbox).accepted_ms(), ms);
+        }
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl fmt::Display for ByteSize {
             ("KiB", 1 << 10),
         ]
         .into_iter()
-        .find(|(_, factor)| self.0 >= *factor && self.0 % factor == 0);
+        .find(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor));
         match exact {
             Some((unit, factor)) => write!(f, "{}{unit}", self.0 / factor),
             None => write!(f, "{}", self.0),
