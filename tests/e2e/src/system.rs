@@ -155,7 +155,12 @@ impl System {
 
     /// Makes an account with [`PASSWORD`].
     pub fn add_user(&self, email: &str) {
-        self.operator_with(&["user", "add", email, "--password-stdin"], PASSWORD).ok();
+        self.add_user_with(email, PASSWORD);
+    }
+
+    /// Makes an account.
+    pub fn add_user_with(&self, email: &str, password: &str) {
+        self.operator_with(&["user", "add", email, "--password-stdin"], password).ok();
     }
 
     /// Runs a command of the operator against the running system.
@@ -197,9 +202,14 @@ impl System {
 
     /// Connects to the POP3 port and logs in.
     pub fn pop3_as(&self, user: &str) -> Raw {
+        self.pop3_with(&format!("{user}@example.test"), PASSWORD)
+    }
+
+    /// Connects to the POP3 port and logs in to an account.
+    pub fn pop3_with(&self, email: &str, password: &str) -> Raw {
         let mut raw = self.pop3();
-        raw.command(&format!("USER {user}@example.test"), "+OK");
-        raw.command(&format!("PASS {PASSWORD}"), "+OK");
+        raw.command(&format!("USER {email}"), "+OK");
+        raw.command(&format!("PASS {password}"), "+OK");
         raw
     }
 
@@ -213,7 +223,12 @@ impl System {
 
     /// Returns the messages of a user's maildrop, whole, by POP3.
     pub fn fetch(&self, user: &str) -> Vec<Vec<u8>> {
-        let mut pop3 = self.pop3_as(user);
+        self.fetch_with(&format!("{user}@example.test"), PASSWORD)
+    }
+
+    /// Returns the messages of an account's maildrop, whole, by POP3.
+    pub fn fetch_with(&self, email: &str, password: &str) -> Vec<Vec<u8>> {
+        let mut pop3 = self.pop3_with(email, password);
         let stat = pop3.command("STAT", "+OK");
         let count: usize = stat.split(' ').nth(1).and_then(|n| n.parse().ok()).expect("STAT tells a number");
         (1..=count)

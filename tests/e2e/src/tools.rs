@@ -2,10 +2,13 @@
 
 use std::{
     ffi::OsStr,
+    fs::File,
     io::Write,
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
 };
+
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Seconds a program may run.
 const LIMIT: &str = "120";
@@ -55,6 +58,19 @@ impl Tool {
         self
     }
 
+    /// Starts it, to run beside the test; what it says goes to a file in its folder.
+    pub fn start(mut self, output: &Path) -> Running {
+        let file = File::create(output).expect("a file for the output");
+        let child = self
+            .command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().expect("a file for the output"))
+            .stderr(file)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{} does not start: {error}", self.name));
+        Running { name: self.name, child }
+    }
+
     /// Runs it to its end.
     pub fn run(mut self) -> Ran {
         let mut child = self
@@ -74,6 +90,29 @@ impl Tool {
         writer.join().expect("the writer ends");
         assert!(output.status.code() != Some(127), "{} is not installed", self.name);
         Ran::new(self.name, &output)
+    }
+}
+
+/// A program that goes on until it is stopped; killed when dropped.
+#[derive(Debug)]
+pub struct Running {
+    name: String,
+    child: Child,
+}
+
+impl Running {
+    /// Ends it with SIGTERM and waits.
+    pub fn stop(mut self) {
+        // `timeout` passes the signal on.
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        self.child.wait().unwrap_or_else(|error| panic!("{} cannot be waited for: {error}", self.name));
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
