@@ -1,7 +1,7 @@
 //! Running other programs.
 
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -32,8 +32,21 @@ impl Workspace {
 
     /// Cargo, run at the root of the workspace.
     pub(crate) fn cargo<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Command {
-        let mut command = self.command(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        let mut command = self.command(cargo());
         command.args(args);
+        command
+    }
+
+    /// Cargo with a view of the file systems of its own, in which tests may mount: what they mount goes with
+    /// them, and no root is needed where the kernel lets users have such views.
+    pub(crate) fn cargo_that_mounts<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Command {
+        let flags: &[&str] = if rustix::process::geteuid().is_root() { &["-m"] } else { &["-U", "-r", "-m"] };
+        if !succeeds("unshare", &[flags, &["true"]].concat()) {
+            eprintln!("   unshare is not allowed here: tests which mount a file system may fail");
+            return self.cargo(args);
+        }
+        let mut command = self.command("unshare");
+        command.args(flags).arg(cargo()).args(args);
         command
     }
 
@@ -41,6 +54,10 @@ impl Workspace {
     pub(crate) fn tools(&self) -> PathBuf {
         self.root.join(".tools")
     }
+}
+
+fn cargo() -> OsString {
+    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
 /// Runs to the end and wants success.
@@ -63,6 +80,13 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
         bail!("{} ended with {}", shown(command), output.status);
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Whether a program runs and succeeds; what it says is thrown away.
+pub(crate) fn succeeds(program: &str, args: &[&str]) -> bool {
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
 }
 
 /// Whether a program is on the path (or where administrators' programs are).

@@ -47,7 +47,7 @@ pub(crate) fn test(workspace: &Workspace, steps: &mut Steps, args: &TestArgs) ->
 
 /// Tests by nextest, which tells its own sum, and the examples in the documentation, which it leaves out.
 fn nextest(workspace: &Workspace, filter: Option<&str>) -> Result<(usize, usize)> {
-    let mut tests = with_binaries(workspace, workspace.cargo(["nextest", "run", "--workspace"]));
+    let mut tests = with_binaries(workspace, workspace.cargo_that_mounts(["nextest", "run", "--workspace"]));
     let sum = counted(tests.args(filter), Stream::Stderr)?;
     let mut examples = workspace.cargo(["test", "--workspace", "--doc", "--no-fail-fast"]);
     let documented = counted(&mut examples, Stream::Stdout)?;
@@ -55,7 +55,8 @@ fn nextest(workspace: &Workspace, filter: Option<&str>) -> Result<(usize, usize)
 }
 
 fn cargo_test(workspace: &Workspace, filter: Option<&str>) -> Result<(usize, usize)> {
-    let mut tests = with_binaries(workspace, workspace.cargo(["test", "--workspace", "--no-fail-fast"]));
+    let mut tests =
+        with_binaries(workspace, workspace.cargo_that_mounts(["test", "--workspace", "--no-fail-fast"]));
     counted(tests.args(filter), Stream::Stdout)
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::shell::{Workspace, has, run};
+use crate::shell::{Workspace, has, run, succeeds};
 use crate::steps::Steps;
 
 /// A program and the Debian package that brings it.
@@ -95,11 +95,14 @@ pub(crate) fn buf(workspace: &Workspace) -> Result<PathBuf> {
         return Ok("buf".into());
     }
     fs::create_dir_all(&tools)?;
+    if !python_has_pip() && !has("npm") {
+        apt_install(&["python3-pip"])?;
+    }
     let pip = format!("buf-bin=={BUF_VERSION}");
     let python = tools.join("python");
     let from_pypi = run(workspace
         .command("python3")
-        .args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"])
+        .args(["-m", "pip", "install", "--quiet", "--root-user-action=ignore", "--no-deps", "--target"])
         .arg(&python)
         .arg(&pip));
     if from_pypi.is_err() {
@@ -122,11 +125,11 @@ fn missing(tools: &[Tool]) -> Vec<&'static str> {
 }
 
 fn perl_has_tls() -> bool {
-    std::process::Command::new("perl")
-        .args(["-MNet::SSLeay", "-e", "1"])
-        .stderr(std::process::Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
+    succeeds("perl", &["-MNet::SSLeay", "-e", "1"])
+}
+
+fn python_has_pip() -> bool {
+    succeeds("python3", &["-m", "pip", "--version"])
 }
 
 fn cargo_home_has(tool: &str) -> bool {
