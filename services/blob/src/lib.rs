@@ -1,3 +1,26 @@
-//! Placeholder.
-#![allow(missing_docs)]
+//! The blob service: message bytes in immutable segments.
+//!
+//! What it is: the core ([`Blobs`]), which splits messages into two compressed, checksummed frames and gathers messages
+//! that arrive together into one segment; the stores of segments ([`store`]); and the gRPC service in front
+//! ([`routes`]). What it is not: it does not know who owns a message, parses none, and deletes only what it is told to.
+//! Only the all-in-one binary may depend on it as a library; everything else talks gRPC.
+
+mod blobs;
+mod commit;
+mod config;
+mod error;
+mod frames;
+mod metrics;
+mod process;
+mod server;
 pub mod store;
+mod stream;
+mod upload;
+
+pub use crate::{
+    blobs::Blobs,
+    config::BlobConfig,
+    process::{build, open},
+    server::routes,
+    upload::Piece,
+};

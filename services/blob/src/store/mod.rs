@@ -1,10 +1,31 @@
 //! Where segments are kept: immutable runs of octets with a name that the store chooses and never gives again.
 
-use std::{fmt, ops::Range};
+#[cfg(test)]
+pub(crate) mod contract;
+mod disk;
+mod faulty;
+mod memory;
+mod metered;
+
+use std::{
+    fmt,
+    ops::Range,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
+
+pub use self::{
+    disk::{DiskConfig, DiskStore, OpenError},
+    faulty::{Fault, Faults, Faulty},
+    memory::MemoryStore,
+    metered::{Counts, Meter, Metered},
+};
+
+/// Octets that one chunk of a read may have.
+pub const CHUNK_MAX: usize = 64 * 1024;
 
 /// Why a verb failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -90,4 +111,18 @@ pub trait SegmentStore: Send + Sync + fmt::Debug + 'static {
 
     /// Lists segments, a page at a time, in the store's own order.
     async fn list(&self, after: Option<&str>, limit: usize) -> Result<SegmentPage, StoreError>;
+}
+
+/// Cuts octets into chunks as [`SegmentStore::read`] promises them.
+pub(crate) fn chunks(mut octets: Bytes) -> impl Iterator<Item = Bytes> + Send {
+    std::iter::from_fn(move || {
+        let chunk = octets.split_to(octets.len().min(CHUNK_MAX));
+        (!chunk.is_empty()).then_some(chunk)
+    })
+}
+
+/// Milliseconds since the Unix epoch: for people and for the audit, no order rests on it.
+fn now_ms() -> u64 {
+    let age = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,0 +1,69 @@
+//! What the service counts.
+
+use std::time::Duration;
+
+use opentelemetry::{
+    KeyValue,
+    metrics::{Counter, Histogram},
+};
+use puro_api::Failure;
+use puro_serve::telemetry;
+
+/// The instruments.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    store_seconds: Histogram<f64>,
+    stored_bytes: Counter<u64>,
+    read_bytes: Counter<u64>,
+    batch_messages: Histogram<u64>,
+    failures: Counter<u64>,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let meter = telemetry::meter();
+        Self {
+            store_seconds: telemetry::seconds("puro_blob_store_seconds"),
+            stored_bytes: meter.u64_counter("puro_blob_stored_bytes").build(),
+            read_bytes: meter.u64_counter("puro_blob_read_bytes").build(),
+            batch_messages: meter
+                .u64_histogram("puro_blob_batch_messages")
+                .with_boundaries([1, 2, 4, 8, 16, 32, 64, 128, 256, 512].map(f64::from).to_vec())
+                .build(),
+            failures: meter.u64_counter("puro_blob_failures").build(),
+        }
+    }
+
+    /// A message was stored.
+    pub(crate) fn stored(&self, octets: u64, took: Duration) {
+        self.store_seconds.record(took.as_secs_f64(), &[]);
+        self.stored_bytes.add(octets, &[]);
+    }
+
+    /// A part of a message is being read.
+    pub(crate) fn reading(&self, octets: u64) {
+        self.read_bytes.add(octets, &[]);
+    }
+
+    /// So many messages share a segment.
+    pub(crate) fn batch(&self, messages: usize) {
+        self.batch_messages.record(messages as u64, &[]);
+    }
+
+    /// A call failed.
+    pub(crate) fn failed(&self, call: &'static str, failure: &Failure) {
+        let kind = match failure {
+            Failure::NotFound(_) => "not_found",
+            Failure::AlreadyExists(_) => "already_exists",
+            Failure::FailedPrecondition(_) => "failed_precondition",
+            Failure::Invalid(_) => "invalid",
+            Failure::Unauthenticated(_) => "unauthenticated",
+            Failure::Exhausted(_) => "exhausted",
+            Failure::Unavailable(_) => "unavailable",
+            Failure::OutcomeUnknown(_) => "outcome_unknown",
+            Failure::DataLoss(_) => "data_loss",
+            Failure::Internal(_) => "internal",
+        };
+        self.failures.add(1, &[KeyValue::new("call", call), KeyValue::new("kind", kind)]);
+    }
+}
