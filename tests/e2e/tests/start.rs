@@ -1,0 +1,171 @@
+//! Start-up as a newcomer and as a script sees it: the lines to paste, the settings, the certificate.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops by panicking")]
+
+use std::{fs, path::Path};
+
+use puro_e2e::{Mode, Ran, System, Tool, wait_until};
+
+/// The lines printed at the first start send a message and fetch it, as they stand.
+#[test]
+fn the_lines_to_paste_work_and_are_printed_once() {
+    let mut system = System::start(Mode::Single);
+    let said = wait_until("the account is told", || {
+        let log = system.process("puro").log();
+        log.contains("pop3s://").then_some(log)
+    });
+    let (_, rest) = said.split_once("Send a message:").unwrap();
+    let (send, rest) = rest.split_once("Fetch it:").unwrap();
+    let fetch = rest.lines().find(|line| line.contains("curl")).unwrap();
+    Tool::new("sh").args(["-c", send]).run().ok();
+    let fetched = Tool::new("sh").args(["-c", fetch]).run().ok();
+    assert!(
+        fetched.out.contains("Subject: Hello") && fetched.out.ends_with("It works.\r\n"),
+        "{}",
+        fetched.out
+    );
+
+    system.kill_and_restart("puro");
+    let after = system.process("puro").log();
+    assert_eq!(after.matches("Send a message:").count(), 1, "the password is shown once");
+    let again = Tool::new("sh").args(["-c", fetch]).run().ok();
+    assert_eq!(again.out, fetched.out);
+}
+
+/// What keeps a secret is readable by its owner alone.
+#[test]
+fn the_private_key_is_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let system = System::start(Mode::Single);
+    let mut keys = 0;
+    for file in files_below(system.data()) {
+        let text = fs::read(&file).unwrap_or_default();
+        if text.windows(11).any(|word| word == b"PRIVATE KEY") {
+            keys += 1;
+            assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o077, 0, "{}", file.display());
+        }
+    }
+    assert!(keys > 0, "a self-signed certificate was made");
+}
+
+/// All faults at once, before any port is bound, exit code 64; `--check-config` says the same.
+#[test]
+fn wrong_settings_are_all_told_and_nothing_starts() {
+    for arguments in [&["serve"][..], &["serve", "--check-config"]] {
+        let ran = Tool::binary("puro")
+            .args(arguments)
+            .env("PURO_SMTP_LISTEN", "not an address")
+            .env("PURO_ALLOW_PLAINTEXT_AUTH", "sometimes")
+            .env("PURO_METADATA_STORE", "paper")
+            .run()
+            .code(64);
+        for named in ["PURO_SMTP_LISTEN", "PURO_ALLOW_PLAINTEXT_AUTH", "PURO_METADATA_STORE"] {
+            let key = named.trim_start_matches("PURO_").to_lowercase().replacen('_', ".", 1);
+            let told =
+                ran.err.contains(named) || ran.err.contains(&key) || ran.err.contains(&key.replace('.', "_"));
+            assert!(told, "{named} is not named in {}", ran.err);
+        }
+    }
+}
+
+#[test]
+fn an_unknown_key_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("puro.toml");
+    fs::write(&file, "[smtp]\nlissen = \"127.0.0.1:0\"\n").unwrap();
+    let file = file.to_str().unwrap();
+    for binary in ["puro", "puro-smtp", "puro-pop3", "puro-metadata", "puro-blob"] {
+        Tool::binary(binary).args(["--config", file, "--check-config"]).run().code(64).says("lissen");
+    }
+}
+
+/// What `--print-config` prints is a file that gives the same settings.
+#[test]
+fn the_printed_settings_are_a_settings_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let print = |arguments: &[&str]| -> Ran {
+        Tool::binary("puro")
+            .args(["serve", "--print-config"])
+            .args(arguments)
+            .folder(folder.path())
+            .run()
+            .ok()
+    };
+    let printed = print(&["--set", "smtp.max_message_bytes=12345"]).out;
+    assert!(printed.contains("12345"), "{printed}");
+    let file = folder.path().join("puro.toml");
+    fs::write(&file, &printed).unwrap();
+    assert_eq!(print(&["--config", file.to_str().unwrap()]).out, printed);
+}
+
+/// A port that is taken ends the start with a line that names it.
+#[test]
+fn a_taken_port_is_named() {
+    let system = System::start(Mode::Single);
+    let taken = system.ports.smtp.to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let ran = Tool::binary("puro-smtp")
+        .env("PURO_DATA_DIR", folder.path())
+        .env("PURO_SMTP_LISTEN", &taken)
+        .env("PURO_SMTP_TLS_LISTEN", "")
+        .env("PURO_SMTP_SUBMISSION_LISTEN", "")
+        .env("PURO_ADMIN_LISTEN", "127.0.0.1:0")
+        .env("PURO_METADATA_URL", format!("http://{}", system.ports.metadata))
+        .env("PURO_BLOB_URL", format!("http://{}", system.ports.blob))
+        .run();
+    assert!(ran.code.is_some_and(|code| code != 0), "{ran:?}");
+    ran.says(&taken);
+}
+
+/// A certificate that is renewed is shown to the next client, without a restart.
+#[test]
+fn a_renewed_certificate_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    certificate(&cert, &key, "first.example.test");
+    let settings = [("PURO_TLS_CERT", cert.to_str().unwrap()), ("PURO_TLS_KEY", key.to_str().unwrap())];
+    for mode in [Mode::Single, Mode::Four] {
+        certificate(&cert, &key, "first.example.test");
+        let system = System::start_with(mode, &settings);
+        let shown = |port: std::net::SocketAddr| {
+            let connect = port.to_string();
+            Tool::new("openssl").args(["s_client", "-connect", &connect]).input("QUIT\r\n").run().out
+        };
+        for port in [system.ports.smtps, system.ports.pop3s] {
+            assert!(shown(port).contains("first.example.test"));
+        }
+        certificate(&cert, &key, "second.example.test");
+        for port in [system.ports.smtps, system.ports.pop3s] {
+            wait_until("the new certificate is shown", || {
+                shown(port).contains("second.example.test").then_some(())
+            });
+        }
+    }
+}
+
+fn certificate(cert: &Path, key: &Path, name: &str) {
+    Tool::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+        ])
+        .args(["-subj", &format!("/CN={name}"), "-addext", &format!("subjectAltName=DNS:{name}")])
+        .args(["-keyout".as_ref(), key.as_os_str(), "-out".as_ref(), cert.as_os_str()])
+        .run()
+        .ok();
+}
+
+fn files_below(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() { files.extend(files_below(&path)) } else { files.push(path) }
+    }
+    files
+}
