@@ -5,7 +5,7 @@
 
 use std::{io, net::SocketAddr};
 
-use proxy_protocol_rs::{Command, ParseError, V2_SIGNATURE, parse};
+use proxy_protocol_rs::{ParseError, V2_SIGNATURE, parse};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     net::TcpStream,
@@ -62,7 +62,8 @@ pub(super) async fn read<S: Peek>(stream: &mut S) -> Result<Option<SocketAddr>, 
     }
     let (info, length) = parse(&header)?;
     debug_assert_eq!(length, header.len(), "exactly the header was read");
-    Ok(if info.command == Command::Proxy { info.source_inet() } else { None })
+    // LOCAL and UNKNOWN have no source, whatever addresses stand there.
+    Ok(info.source_inet())
 }
 
 async fn read_v2<S: Peek>(stream: &mut S, header: &mut Vec<u8>) -> Result<(), ProxyError> {

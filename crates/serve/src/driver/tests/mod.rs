@@ -80,6 +80,16 @@ async fn pipelined_commands_are_answered_in_order_in_any_pieces() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn input_left_over_is_offered_again_after_an_answer() {
+    let mut rig = rig(4096);
+    let begin = Instant::now();
+    // The question is asked before the line is consumed.
+    rig.send("PEEK\r\nQUIT\r\n").await;
+    assert_eq!(rig.rest().await, "answer peek\r\nwhat?\r\nbye\r\n");
+    assert_eq!(begin.elapsed(), Duration::ZERO, "nothing was waited for");
+}
+
 /// Counts writes.
 struct Counting(DuplexStream, Arc<AtomicUsize>);
 

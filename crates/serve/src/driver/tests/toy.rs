@@ -23,6 +23,8 @@ pub(super) struct Toy {
     /// Chunks still to be sent.
     flood: usize,
     patience_from: Option<Instant>,
+    /// `PEEK` was asked about, and its line is still in the input.
+    peeked: bool,
     /// Patience is over.
     late: bool,
     closing: bool,
@@ -85,6 +87,10 @@ impl Machine for Toy {
             if self.body == 0 {
                 self.say("body taken");
             }
+            return;
+        }
+        if input.octets.starts_with(b"PEEK\r\n") && !std::mem::replace(&mut self.peeked, true) {
+            self.next = Some(Step::Ask("peek".to_owned()));
             return;
         }
         // One line a call: the driver has to come back with the rest.
