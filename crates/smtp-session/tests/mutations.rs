@@ -154,7 +154,7 @@ fn run(script: &Script, octets: &[u8], random: &mut Random) -> usize {
 fn spoilt_dialogues_break_nothing() {
     let scripts = scripts();
     let mut accepted = 0;
-    for seed in 0..3_000 {
+    for seed in 0..6_000 {
         let mut random = Random::new(seed);
         let script = &scripts[random.below(scripts.len())];
         let other = octets_of(&scripts[random.below(scripts.len())]);

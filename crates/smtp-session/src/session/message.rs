@@ -153,7 +153,6 @@ impl Session {
         if octets.is_empty() {
             return false;
         }
-        message.arrived = now;
         message.decode(octets, self.config.bare_line_ends);
         if message.is_wanted() && message.broken_rule(&self.config).is_some() {
             message.fate = Fate::Broken;

@@ -50,7 +50,7 @@ pub struct Session {
     stage: Stage,
     next: Next,
     asked: Asked,
-    /// When the current wait for the peer began; unset until somebody tells the time.
+    /// When the wait for the next line began; unset while there is none.
     since: Option<Instant>,
     /// When the wait for the first EHLO or HELO began.
     opened: Option<Instant>,
@@ -289,10 +289,7 @@ impl Machine for Session {
                 self.next = Next::Wait;
                 Step::Ask(question)
             }
-            Next::Pause(pause) => {
-                self.since = None;
-                Step::Pause(pause)
-            }
+            Next::Pause(pause) => Step::Pause(pause),
             Next::StartTls => {
                 self.next = Next::Wait;
                 Step::StartTls
@@ -326,7 +323,6 @@ impl Machine for Session {
 
     fn answer(&mut self, answer: Answer, now: Instant) {
         self.next = Next::Read;
-        self.since = None;
         match mem::take(&mut self.asked) {
             Asked::Nothing => {}
             Asked::Login => self.login_answered(answer),

@@ -47,7 +47,7 @@ impl Patience {
         self.auth_failures
     }
 
-    /// A recipient or a message was accepted, or a login: this is no attack.
+    /// A recipient or a login was accepted: this is no attack.
     pub(super) fn forgive(&mut self) {
         self.errors = Row::default();
         self.refused_recipients = Row::default();

@@ -132,7 +132,6 @@ impl Session {
         let served = self.transaction.take().map_or(0, |transaction| transaction.recipients.len());
         self.messages = self.messages.saturating_add(1);
         self.recipients = self.recipients.saturating_add(u32::try_from(served).unwrap_or(u32::MAX));
-        self.patience.forgive();
     }
 }
 

@@ -113,7 +113,11 @@ impl Conversation {
     pub(crate) fn pump(&mut self, mut each: impl FnMut(Event) -> Option<Answer>) {
         while !self.closed {
             let step = self.session.step(self.now);
-            let said = self.session.output().split();
+            // What the machine has yet to see comes before a flush, as in the driver.
+            let said = match step {
+                Step::Read { .. } if !self.seen => BytesMut::new(),
+                _ => self.session.output().split(),
+            };
             if !said.is_empty() {
                 each(Event::Said(said.to_vec()));
             }
