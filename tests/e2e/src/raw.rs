@@ -106,6 +106,13 @@ impl Raw {
         std::iter::from_fn(|| self.line()).collect()
     }
 
+    /// Reads all that comes until the server closes the connection.
+    pub fn rest(&mut self) -> Vec<u8> {
+        let mut rest = std::mem::take(&mut self.buffer);
+        self.stream.read_to_end(&mut rest).expect("an end");
+        rest
+    }
+
     /// Reads a multi-line answer of POP3 to its dot, unstuffed, line ends kept.
     pub fn multi_line(&mut self) -> Vec<u8> {
         let mut text = Vec::new();

@@ -85,7 +85,7 @@ both_modes! {
                     .args(["s_client", "-connect", &connect, "-crlf", "-ign_eof"])
                     .args(&start)
                     .args(extra)
-                    .input("QUIT\r\n")
+                    .input("QUIT\n")
                     .run()
             };
             tls(&["-tls1_3"]).ok().says("TLSv1.3");

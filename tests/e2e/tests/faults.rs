@@ -112,9 +112,45 @@ both_modes! {
             for (path, text) in [("/livez", "200"), ("/readyz", "200"), ("/metrics", "# TYPE puro_")] {
                 let mut http = Raw::connect(admin);
                 http.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
-                let answer = http.expect_end().join("\n");
+                let answer = String::from_utf8(http.rest()).unwrap();
                 assert!(answer.contains(text), "{name} {path}: {answer}");
             }
+        }
+    }
+}
+
+/// What was sent while a store failed.
+#[derive(Default)]
+struct Sent {
+    acknowledged: Vec<String>,
+    refused: Vec<String>,
+}
+
+impl Sent {
+    fn deliver(&mut self, system: &System, number: usize, octets: usize) -> Result<(), String> {
+        let outcome = try_deliver_sized(system, number, octets);
+        match &outcome {
+            Ok(()) => self.acknowledged.push(number.to_string()),
+            Err(reply) => {
+                assert!(reply.starts_with("45") || reply.starts_with("421"), "{reply}");
+                self.refused.push(number.to_string());
+            }
+        }
+        outcome
+    }
+
+    /// Each message that got a 250 is there exactly once and can be read. One that got a 45x may be there too: the
+    /// store took it and could not say so; its sender comes again.
+    fn check(&self, system: &System, when: &str) {
+        let present = subjects(system).unwrap_or_else(|reply| panic!("{when}: {reply}"));
+        for subject in &self.acknowledged {
+            assert_eq!(present.iter().filter(|other| *other == subject).count(), 1, "{when}: {subject}");
+        }
+        for subject in &present {
+            assert!(
+                self.acknowledged.contains(subject) || self.refused.contains(subject),
+                "{when}: {subject}"
+            );
         }
     }
 }
@@ -123,29 +159,18 @@ both_modes! {
 fn full_disk(mode: Mode) {
     let disk = Disk::new(48);
     let mut system = System::start_in(mode, &[], disk.folder(), disk.data());
-    system.deliver("alice@example.test", &message("before", "x\r\n"));
+    let mut kept = Kept::default();
+    kept.deliver(&system, SMALL).expect("a disk with room");
     disk.fill();
-    let mut acknowledged = 1;
-    let mut refused = false;
-    for n in 0..200 {
-        match try_deliver(&system, n) {
-            Ok(()) => acknowledged += 1,
-            Err(reply) => {
-                assert!(reply.starts_with("45") || reply.starts_with("421"), "{reply}");
-                refused = true;
-                break;
-            }
-        }
-    }
-    assert!(refused, "a full disk is told");
-    assert_eq!(count(&system), Ok(acknowledged), "what was acknowledged can be read from a full disk");
+    (0..200).find_map(|_| kept.deliver(&system, SMALL).err()).expect("a full disk is told");
+    kept.check(&system, "on a full disk");
     disk.free();
-    wait_until("mail is taken again", || try_deliver(&system, 1000).ok());
-    assert_eq!(count(&system), Ok(acknowledged + 1));
+    wait_until("mail is taken again", || kept.deliver(&system, SMALL).ok());
+    kept.check(&system, "with room again");
     for name in system.names() {
         system.kill_and_restart(name);
     }
-    assert_eq!(count(&system), Ok(acknowledged + 1), "and after a crash");
+    kept.check(&system, "after a crash");
 }
 
 /// A data folder that turns read-only. What needs a new file (a message of several megabytes does) is put off with 451;
@@ -153,27 +178,69 @@ fn full_disk(mode: Mode) {
 fn read_only(mode: Mode) {
     let disk = Disk::new(256);
     let mut system = System::start_in(mode, &[], disk.folder(), disk.data());
-    system.deliver("alice@example.test", &message("before", "x\r\n"));
-    let big = 5_000_000;
-    let mut acknowledged = 1;
+    let mut kept = Kept::default();
+    kept.deliver(&system, SMALL).expect("a folder that can be written");
     let read_only = ReadOnly::over(system.data());
-    let reply = try_deliver_sized(&system, 1, big).expect_err("no new file can be made");
-    assert!(reply.starts_with("45"), "{reply}");
-    for n in 2..20 {
-        match try_deliver(&system, n) {
-            Ok(()) => acknowledged += 1,
-            Err(reply) => assert!(reply.starts_with("45"), "{reply}"),
-        }
+    kept.deliver(&system, BIG).expect_err("no new file can be made");
+    for _ in 0..20 {
+        let _ = kept.deliver(&system, SMALL);
     }
-    assert_eq!(count(&system), Ok(acknowledged), "reading goes on");
+    kept.check(&system, "in a read-only folder");
     drop(read_only);
-    wait_until("mail is taken again", || try_deliver_sized(&system, 1, big).ok());
-    acknowledged += 1;
-    assert_eq!(count(&system), Ok(acknowledged));
+    wait_until("mail is taken again", || kept.deliver(&system, BIG).ok());
+    kept.check(&system, "in a folder that can be written again");
     for name in system.names() {
         system.kill_and_restart(name);
     }
-    assert_eq!(count(&system), Ok(acknowledged), "and after a crash");
+    kept.check(&system, "after a crash");
+}
+
+/// Octets of a message that fits what is preallocated, and of one that needs a file of its own.
+const SMALL: usize = 64_000;
+const BIG: usize = 5_000_000;
+
+/// What was sent to alice, each message with a number of its own.
+#[derive(Default)]
+struct Kept {
+    acknowledged: Vec<usize>,
+    refused: Vec<usize>,
+}
+
+impl Kept {
+    /// Delivers one more; anything but a 250 has to be a reply that makes the sender try again.
+    fn deliver(&mut self, system: &System, octets: usize) -> Result<(), String> {
+        let number = self.acknowledged.len() + self.refused.len();
+        let outcome = try_deliver_sized(system, number, octets);
+        match &outcome {
+            Ok(()) => self.acknowledged.push(number),
+            Err(reply) => {
+                assert!(reply.starts_with("45") || reply.starts_with("421"), "{reply}");
+                self.refused.push(number);
+            }
+        }
+        outcome
+    }
+
+    /// Asserts that each acknowledged message is there exactly once. One that was put off may be there too, when the
+    /// write came through and its answer did not: its sender makes the duplicate.
+    fn check(&self, system: &System, when: &str) {
+        let found = numbers(system).unwrap_or_else(|reply| panic!("{when}: {reply}"));
+        let times = |number: &usize| found.iter().filter(|other| *other == number).count();
+        for number in &self.acknowledged {
+            assert_eq!(times(number), 1, "{when}: acknowledged {number} in {found:?}");
+        }
+        assert!(self.refused.iter().all(|number| times(number) <= 1), "{when}: {found:?}");
+    }
+}
+
+/// Returns the numbers in the subjects of alice's messages, each read whole; or the first reply that is not good.
+fn numbers(system: &System) -> Result<Vec<usize>, String> {
+    count(system)?;
+    let subject = |mail: Vec<u8>| {
+        let text = String::from_utf8(mail).unwrap();
+        text.lines().find_map(|line| line.strip_prefix("Subject: ")?.parse().ok()).expect("a number")
+    };
+    Ok(system.fetch("alice").into_iter().map(subject).collect())
 }
 
 /// Starting on a folder that cannot be written is refused in one clear line, with no port bound.
@@ -235,9 +302,12 @@ fn a_dead_back_end_is_told_and_forgiven() {
     assert_eq!(count(&system), Ok(2));
 }
 
-/// Delivers one message of 64 KB; the first reply that is not good is the error.
+/// Octets of a message.
+const SIZE: usize = 64_000;
+
+/// Delivers one message; the first reply that is not good is the error.
 fn try_deliver(system: &System, number: usize) -> Result<(), String> {
-    try_deliver_sized(system, number, 64_000)
+    try_deliver_sized(system, number, SIZE)
 }
 
 fn try_deliver_sized(system: &System, number: usize, octets: usize) -> Result<(), String> {
@@ -278,6 +348,11 @@ fn random_text(seed: usize, octets: usize) -> String {
 
 /// Returns how many messages are in alice's maildrop, each of them read whole; or the first reply that is not good.
 fn count(system: &System) -> Result<usize, String> {
+    subjects(system).map(|subjects| subjects.len())
+}
+
+/// Returns the subjects of the messages in alice's maildrop, each of them read whole; or the first reply that is not good.
+fn subjects(system: &System) -> Result<Vec<String>, String> {
     let mut pop3 = Raw::connect(system.ports.pop3);
     let mut stat = String::new();
     for command in
@@ -289,12 +364,13 @@ fn count(system: &System) -> Result<usize, String> {
             return Err(stat);
         }
     }
-    let messages = stat.split(' ').nth(1).unwrap().parse().unwrap();
-    for number in 1..=messages {
+    let messages: usize = stat.split(' ').nth(1).unwrap().parse().unwrap();
+    let read = |number| {
         pop3.command(&format!("RETR {number}"), "+OK");
-        pop3.multi_line();
-    }
-    Ok(messages)
+        let text = String::from_utf8(pop3.multi_line()).unwrap();
+        text.lines().find_map(|line| line.strip_prefix("Subject: ")).unwrap().to_owned()
+    };
+    Ok((1..=messages).map(read).collect())
 }
 
 /// A small file system of its own; unmounted when dropped.

@@ -7,7 +7,7 @@ both_modes! {
     fn domains_users_and_aliases(system) {
         system.operator(&["check"]).ok();
         system.operator(&["domain", "add", "example.test"]).code(1);
-        system.operator(&["domain", "add", "not a domain"]).code(1);
+        system.operator(&["domain", "add", "not a domain"]).code(2);
         system.operator(&["domain", "add", "other.test"]).ok();
         system.operator(&["domain", "list"]).ok().says("other.test");
         system.operator(&["domain", "remove", "other.test"]).ok();

@@ -90,8 +90,8 @@ fn the_printed_settings_are_a_settings_file() {
             .run()
             .ok()
     };
-    let printed = print(&["--set", "smtp.max_message_bytes=12345"]).out;
-    assert!(printed.contains("12345"), "{printed}");
+    let printed = print(&["--set", "smtp.max_message_bytes=123456"]).out;
+    assert!(printed.contains("123456"), "{printed}");
     let file = folder.path().join("puro.toml");
     fs::write(&file, &printed).unwrap();
     assert_eq!(print(&["--config", file.to_str().unwrap()]).out, printed);
