@@ -30,8 +30,8 @@ impl BlobClient {
     /// was passed on.
     ///
     /// # Errors
-    /// [`Failure::DataLoss`] where the bytes are damaged or gone; [`Failure::Unavailable`] where the service cannot
-    /// answer.
+    /// [`Failure::DataLoss`] where the bytes are damaged; [`Failure::NotFound`] where the segment is gone, which for a
+    /// live message is data loss too; [`Failure::Unavailable`] where the service cannot answer.
     pub async fn read(&self, location: &Location, part: Part) -> Result<ReadStream, Failure> {
         ReadStream::open(&self.backend, location, part).await
     }

@@ -1,0 +1,60 @@
+//! PuRoConfig: settings of the whole system, kept in the store.
+
+use clap::Subcommand;
+use puro_api::model::ConfigEntry;
+use serde::Serialize;
+
+use super::Session;
+use crate::{
+    exit::Fault,
+    output::{Row, say},
+};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Request {
+    /// Show a setting, or all of them
+    Get { name: Option<String> },
+    /// Change a setting
+    Set { name: String, value: String },
+}
+
+#[derive(Serialize)]
+struct Shown {
+    name: String,
+    value: String,
+}
+
+impl Row for Shown {
+    const HEADINGS: &'static [&'static str] = &["NAME", "VALUE"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.name.clone(), self.value.clone()]
+    }
+}
+
+impl From<ConfigEntry> for Shown {
+    fn from(entry: ConfigEntry) -> Self {
+        Self { name: entry.name, value: entry.value }
+    }
+}
+
+pub(super) async fn run(session: &Session, request: Request) -> Result<(), Fault> {
+    match request {
+        Request::Get { name: None } => {
+            let entries = session.metadata(session.admin.config(None).await)?;
+            session.output.rows(&entries.into_iter().map(Shown::from).collect::<Vec<_>>())
+        }
+        Request::Get { name: Some(name) } => {
+            let entries = session.metadata(session.admin.config(Some(&name)).await)?;
+            let entry = entries.into_iter().find(|entry| entry.name == name);
+            let entry = entry.ok_or_else(|| Fault::Refused(format!("{name} has no value")))?;
+            session.output.value(&entry.value.clone(), &Shown::from(entry))
+        }
+        Request::Set { name, value } => {
+            let entry = ConfigEntry { name: name.clone(), value };
+            session.metadata(session.admin.set_config(entry).await)?;
+            say(format_args!("{name} is set; all replicas know within 30 seconds."));
+            Ok(())
+        }
+    }
+}

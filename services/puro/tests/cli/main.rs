@@ -1,0 +1,7 @@
+//! The operator's command line, run as a program against real services on TCP with stores in memory.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod accounts;
+mod ends;
+mod mail;
+mod system;
