@@ -37,8 +37,8 @@ impl Trace<'_> {
             text.push_str(&format!("\r\n\tfor <{recipient}>"));
         }
         if let Some(tls) = tls.as_ref().filter(|tls| !tls.cipher.is_empty()) {
-            // RFC 8314 section 4.3.
-            text.push_str(&format!("\r\n\ttls {}", safe(&tls.cipher)));
+            // RFC 8314 section 4.3 wants the registered name, which rustls decorates.
+            text.push_str(&format!("\r\n\ttls {}", safe(&tls.cipher.replace("TLS13_", "TLS_"))));
         }
         text.push_str(&format!(";\r\n\t{}\r\n", date(self.now)));
         text
@@ -117,7 +117,7 @@ mod tests {
         envelope.protocol = "ESMTPS";
         envelope.tls = Some(Tls {
             version: "TLSv1.3".to_owned(),
-            cipher: "TLS_AES_128_GCM_SHA256".to_owned(),
+            cipher: "TLS13_AES_128_GCM_SHA256".to_owned(),
             server_name: None,
         });
         assert_eq!(

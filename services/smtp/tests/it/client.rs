@@ -8,9 +8,10 @@ use puro_serve::{
 use puro_session::Peer;
 use puro_smtp::{Smtp, Sources};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream},
     task::JoinHandle,
 };
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::backends::Services;
@@ -30,26 +31,45 @@ impl Front {
     }
 
     pub(crate) fn on(listener: &'static str, services: &Services) -> Self {
+        Self::with(listener, services, PlaintextAuth::Always, false)
+    }
+
+    pub(crate) fn with(
+        listener: &'static str,
+        services: &Services,
+        clear_text: PlaintextAuth,
+        tls_available: bool,
+    ) -> Self {
         let mut settings = Settings::default();
-        settings.general.allow_plaintext_auth = PlaintextAuth::Always;
+        settings.general.allow_plaintext_auth = clear_text;
         settings.general.hostname = "mail.example".to_owned();
         let sources = Sources { now: || "2023-11-14T22:13:20Z".parse().unwrap(), random: || Some([7; 11]) };
-        let smtp = Smtp::new(&settings, services.clients(), sources, false);
+        let smtp = Smtp::new(&settings, services.clients(), sources, tls_available);
         Self { smtp, listener, drain: CancellationToken::new() }
     }
 
     /// Connects; the greeting is still to be read.
     pub(crate) fn connect(&self) -> (DuplexStream, JoinHandle<End>) {
+        self.connect_with(None)
+    }
+
+    /// The same, where STARTTLS works.
+    pub(crate) fn connect_with(&self, tls: Option<TlsAcceptor>) -> (DuplexStream, JoinHandle<End>) {
         let (stream, theirs) = tokio::io::duplex(64 * 1024);
         let peer = Peer { ip: [192, 0, 2, 1].into(), tls: None };
         let connection = Connection { peer, port: 1, listener: self.listener };
         let (machine, handler) = self.smtp.session(connection);
         let drain = self.drain.clone();
         let session = tokio::spawn(async move {
-            let context = Context { tls: None, drain: &drain, limits: Limits::default() };
+            let context = Context { tls: tls.as_ref(), drain: &drain, limits: Limits::default() };
             driver::run(machine, handler, Stream::plain(theirs), context).await
         });
         (stream, session)
+    }
+
+    /// Shuts the service down.
+    pub(crate) fn drain(&self) {
+        self.drain.cancel();
     }
 
     /// Sends all of this behind an EHLO, shuts its side, and returns the replies behind EHLO's.
@@ -84,4 +104,26 @@ pub(crate) fn last_but_bye(replies: &str) -> String {
     let lines: Vec<&str> = replies.lines().collect();
     assert_eq!(lines.last(), Some(&"221 2.0.0 Bye"), "{replies}");
     lines[lines.len() - 2].to_owned()
+}
+
+/// Sends this, and returns what comes back up to and including the line that begins with `end`.
+pub(crate) async fn ask(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    command: &str,
+    end: &str,
+) -> String {
+    stream.write_all(command.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
+    let mut reply = Vec::new();
+    loop {
+        assert!(
+            stream.read_buf(&mut reply).await.unwrap() > 0,
+            "closed behind {:?}",
+            reply.escape_ascii().to_string()
+        );
+        let text = String::from_utf8_lossy(&reply);
+        if text.ends_with("\r\n") && text.lines().last().is_some_and(|line| line.starts_with(end)) {
+            return text.into_owned();
+        }
+    }
 }

@@ -8,3 +8,4 @@ mod deliveries;
 mod faults;
 mod logs;
 mod submissions;
+mod tls;
