@@ -37,7 +37,7 @@ impl Default for BlobConfig {
             parallel_puts: 1,
             memory_bytes: 64 << 20,
             memory_patience: Duration::from_secs(1),
-            max_streams: 32,
+            max_streams: 64,
             zstd_level: 1,
         }
     }

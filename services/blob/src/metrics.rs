@@ -4,10 +4,35 @@ use std::time::Duration;
 
 use opentelemetry::{
     KeyValue,
-    metrics::{Counter, Histogram},
+    metrics::{AsyncInstrument, Counter, Histogram},
 };
 use puro_api::Failure;
 use puro_serve::telemetry;
+
+use crate::store::{Counts, Meter};
+
+/// Publishes what a store is asked for, which on S3 is what it costs.
+pub(crate) fn watch_store(store: Meter) {
+    let meter = telemetry::meter();
+    let requests = meter.u64_observable_counter("puro_blob_store_requests");
+    let counts = store.clone();
+    let callback = move |observer: &dyn AsyncInstrument<u64>| {
+        let Counts { puts, gets, deletes, lists, .. } = counts.counts();
+        for (verb, count) in [("put", puts), ("get", gets), ("delete", deletes), ("list", lists)] {
+            observer.observe(count, &[KeyValue::new("verb", verb)]);
+        }
+    };
+    // The meter's provider keeps the callback: the handle is not needed.
+    requests.with_callback(callback).build();
+    let bytes = meter.u64_observable_counter("puro_blob_store_bytes");
+    let callback = move |observer: &dyn AsyncInstrument<u64>| {
+        let Counts { put_bytes, get_bytes, .. } = store.counts();
+        for (verb, count) in [("put", put_bytes), ("get", get_bytes)] {
+            observer.observe(count, &[KeyValue::new("verb", verb)]);
+        }
+    };
+    bytes.with_callback(callback).build();
+}
 
 /// The instruments.
 #[derive(Debug)]

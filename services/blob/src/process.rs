@@ -12,8 +12,10 @@ use tokio::task::spawn_blocking;
 use tonic::service::Routes;
 
 use crate::{
-    BlobConfig, Blobs, routes,
-    store::{DiskConfig, DiskStore, MemoryStore, SegmentStore},
+    BlobConfig, Blobs,
+    metrics::watch_store,
+    routes,
+    store::{DiskConfig, DiskStore, MemoryStore, Metered, SegmentStore},
 };
 
 /// The folder of the segments within the data directory.
@@ -26,7 +28,9 @@ const HEADROOM: u64 = 1 << 20;
 /// # Errors
 /// The data directory cannot be used, or another process uses it.
 pub async fn open(settings: &Settings, process: &Process) -> Result<Routes, StartError> {
-    let blobs = Blobs::new(open_store(settings).await?, config(settings));
+    let store = Metered::new(open_store(settings).await?);
+    watch_store(store.meter());
+    let blobs = Blobs::new(Arc::new(store), config(settings));
     // The server holds the last clone: when it has ended, the writes under way are waited for.
     let (ended, stop) = (blobs.ended(), process.stopped(Phase::Back).clone());
     process.spawn(Phase::Back, async move {

@@ -38,6 +38,15 @@ pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
+/// Makes the directory's own name durable, and those of the ones around it, as far as we may: it may be new.
+pub(super) fn sync_ancestors(directory: &Path) {
+    for ancestor in directory.ancestors().skip(1).filter(|ancestor| !ancestor.as_os_str().is_empty()) {
+        if let Err(error) = sync_directory(ancestor) {
+            tracing::debug!(path = %ancestor.display(), %error, "a directory's names could not be synced");
+        }
+    }
+}
+
 /// Sets disk space aside and makes the file so long: a write into it then changes no size, which halves the cost of
 /// `fdatasync`. Where the file system cannot, the file is sparse.
 pub(super) fn preallocate(file: &File, length: u32) -> io::Result<()> {

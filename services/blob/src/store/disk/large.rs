@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::{
     blocking, fault, files,
-    name::{Name, hexadecimal},
+    name::{Name, file_number},
     numbers::Numbers,
 };
 use crate::store::{SegmentInfo, SegmentWriter, StoreError, Written};
@@ -64,7 +64,7 @@ impl Large {
         let failed = |error: io::Error| fault::unavailable("listing large segments", &error);
         let mut numbers = Vec::new();
         for entry in fs::read_dir(&self.directory).map_err(failed)? {
-            let number = entry.map_err(failed)?.file_name().to_str().and_then(number_of);
+            let number = entry.map_err(failed)?.file_name().to_str().and_then(file_number);
             numbers.extend(number.filter(|number| after.is_none_or(|after| *number > after)));
         }
         numbers.sort_unstable();
@@ -102,17 +102,13 @@ pub(super) fn clear(directory: &Path) -> io::Result<Option<u64>> {
         let number = match name.strip_suffix(".part") {
             Some(stem) => {
                 fs::remove_file(entry.path())?;
-                number_of(stem)
+                file_number(stem)
             }
-            None => number_of(name),
+            None => file_number(name),
         };
         highest = highest.max(number);
     }
     Ok(highest)
-}
-
-fn number_of(file_name: &str) -> Option<u64> {
-    if file_name.len() == 10 { hexadecimal(file_name) } else { None }
 }
 
 /// Writes one large segment.

@@ -114,6 +114,7 @@ impl DiskStore {
         }
         let lock = lock(directory)?;
         files::sync_directory(directory).map_err(io(directory))?;
+        files::sync_ancestors(directory);
         let highest_large = large::clear(&large_at).map_err(io(&large_at))?;
         let found = recover::volumes(&volumes_at, &sync).map_err(OpenError::Store)?;
         let used = highest_large.max(found.highest);
@@ -204,6 +205,9 @@ impl Disk {
         {
             let after = offset.take().filter(|_| volume.number == number);
             let records = volume.live_after(after, limit - segments.len())?;
+            if records.is_empty() && after.is_none() {
+                self.volumes.remove_if_dead(volume.number);
+            }
             segments.extend(records.into_iter().map(|record| SegmentInfo {
                 object_name: Name::Record { volume: volume.number, offset: record.offset }.to_string(),
                 size_bytes: record.header.length.into(),

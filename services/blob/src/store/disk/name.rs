@@ -41,8 +41,13 @@ impl fmt::Display for Name {
     }
 }
 
+/// Returns the number that a file's name, without its extension, stands for.
+pub(super) fn file_number(stem: &str) -> Option<u64> {
+    if stem.len() == 10 { hexadecimal(stem) } else { None }
+}
+
 /// Reads digits as they are written: lower case, nothing else, so that one segment has one name.
-pub(super) fn hexadecimal(digits: &str) -> Option<u64> {
+fn hexadecimal(digits: &str) -> Option<u64> {
     let plain = digits.bytes().all(|digit| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit));
     if plain { u64::from_str_radix(digits, 16).ok() } else { None }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     fault, files,
-    name::hexadecimal,
+    name::file_number,
     record::{HEADER, Header, Kind, State, next_offset},
     scan::{Record, Scan, payload_is_whole, read_up_to},
     volume::{self, Extent, Volume},
@@ -32,7 +32,7 @@ pub(super) fn volumes(directory: &Path, sync: &files::FileSync) -> Result<Found,
     let mut found = Found::default();
     for entry in fs::read_dir(directory).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
-        let number = name.to_str().and_then(|name| name.strip_suffix(".volume")).and_then(hexadecimal);
+        let number = name.to_str().and_then(|name| name.strip_suffix(".volume")).and_then(file_number);
         let Some(number) = number else {
             tracing::warn!(file = ?name, "not a volume: left alone");
             continue;

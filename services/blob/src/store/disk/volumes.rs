@@ -85,6 +85,13 @@ impl Volumes {
         Ok(())
     }
 
+    /// Removes a volume whose last record was deleted just before a crash.
+    pub(super) fn remove_if_dead(&self, number: u64) {
+        if let Err(error) = self.kill(number, &[]) {
+            tracing::debug!(volume = number, %error, "a dead volume could not be removed");
+        }
+    }
+
     /// Removes a volume that has no live record and gets none.
     fn remove(&self, volume: &Volume) -> io::Result<()> {
         match fs::remove_file(&volume.path) {

@@ -100,7 +100,7 @@ async fn a_volume_of_a_later_version_is_refused_and_left_alone() {
     header[28..].copy_from_slice(&crc32c::crc32c(&covered).to_le_bytes());
     file.write_all_at(&header, 0).unwrap();
     let before = fs::read(&path).unwrap();
-    let outcome = DiskStore::open(directory.path(), &small_volumes());
+    let outcome = try_reopen(directory.path(), &small_volumes());
     assert!(matches!(outcome, Err(OpenError::Store(StoreError::Internal(_)))), "{outcome:?}");
     assert!(fs::read(&path).unwrap() == before);
 }

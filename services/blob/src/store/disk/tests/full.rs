@@ -90,7 +90,7 @@ async fn a_full_disk_refuses_keeps_what_it_has_and_recovers() {
     writer.write(octets(300_000, 98)).await.unwrap();
     let large = writer.finish().await.unwrap().object_name;
     drop(store);
-    let store = DiskStore::open(mount.path(), &config).unwrap();
+    let store = reopen(mount.path(), &config);
     assert_eq!(list(&store, 100).await.len(), names.len() - 20 + 2);
     assert_eq!(read(&store, &large, 0..300_000).await.unwrap(), octets(300_000, 98));
 }
