@@ -29,9 +29,15 @@ impl Tool {
         Self { name: name.to_owned(), command, input: Vec::new() }
     }
 
-    /// Names a binary of the workspace.
+    /// Names a binary of the workspace. It gets no setting from the environment of the tests.
     pub fn binary(name: &str) -> Self {
-        Self::new(&crate::process::binary(name).display().to_string())
+        let mut tool = Self::new(&crate::process::binary(name).display().to_string());
+        for (variable, _) in std::env::vars_os() {
+            if variable.to_string_lossy().starts_with("PURO_") {
+                tool.command.env_remove(variable);
+            }
+        }
+        tool
     }
 
     /// Adds arguments.

@@ -119,42 +119,6 @@ both_modes! {
     }
 }
 
-/// What was sent while a store failed.
-#[derive(Default)]
-struct Sent {
-    acknowledged: Vec<String>,
-    refused: Vec<String>,
-}
-
-impl Sent {
-    fn deliver(&mut self, system: &System, number: usize, octets: usize) -> Result<(), String> {
-        let outcome = try_deliver_sized(system, number, octets);
-        match &outcome {
-            Ok(()) => self.acknowledged.push(number.to_string()),
-            Err(reply) => {
-                assert!(reply.starts_with("45") || reply.starts_with("421"), "{reply}");
-                self.refused.push(number.to_string());
-            }
-        }
-        outcome
-    }
-
-    /// Each message that got a 250 is there exactly once and can be read. One that got a 45x may be there too: the
-    /// store took it and could not say so; its sender comes again.
-    fn check(&self, system: &System, when: &str) {
-        let present = subjects(system).unwrap_or_else(|reply| panic!("{when}: {reply}"));
-        for subject in &self.acknowledged {
-            assert_eq!(present.iter().filter(|other| *other == subject).count(), 1, "{when}: {subject}");
-        }
-        for subject in &present {
-            assert!(
-                self.acknowledged.contains(subject) || self.refused.contains(subject),
-                "{when}: {subject}"
-            );
-        }
-    }
-}
-
 /// A full disk: 451, and service again without a restart once there is room.
 fn full_disk(mode: Mode) {
     let disk = Disk::new(48);

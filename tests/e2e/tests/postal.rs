@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops by panicking")]
 
 use std::{
+    cell::Cell,
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
@@ -38,20 +39,20 @@ fn killed_one_of_four() {
 }
 
 /// kill -9 while postal runs: every message that got a 250 is there exactly once after the restart, and whole.
+///
+/// postal itself does not survive the end of its connections, so each life of the server has a postal of its own.
 fn killed_while_postal_runs(mode: Mode, victims: &[&'static str]) {
     let mut system = System::start(mode);
     let postal = Postal::prepare(&system);
-    let running = postal.start(&system);
     for victim in victims {
         let before = postal.acknowledged().len();
-        wait_until("postal goes on", || (postal.acknowledged().len() >= before + 20).then_some(()));
+        let running = postal.start(&system);
+        wait_until("postal has sent 20 more", || (postal.acknowledged().len() >= before + 20).then_some(()));
         // The moment of the kill is left to chance on purpose.
         thread::sleep(Duration::from_millis(137));
         system.kill_and_restart(victim);
+        running.stop();
     }
-    let before = postal.acknowledged().len();
-    wait_until("postal goes on", || (postal.acknowledged().len() >= before + 20).then_some(()));
-    running.stop();
     postal.everything_is_there_once(&system);
     postal.rabid_agrees(&system);
 }
@@ -60,6 +61,7 @@ fn killed_while_postal_runs(mode: Mode, victims: &[&'static str]) {
 struct Postal {
     folder: PathBuf,
     users: Vec<String>,
+    runs: Cell<usize>,
 }
 
 impl Postal {
@@ -74,13 +76,16 @@ impl Postal {
             .unwrap();
         let logins: String = users.iter().map(|user| format!("{user} {SECRET}\n")).collect();
         fs::write(folder.join("logins"), logins).unwrap();
-        Self { folder, users }
+        Self { folder, users, runs: Cell::new(0) }
     }
 
     fn start(&self, system: &System) -> Running {
         let server = format!("[127.0.0.1]{}", system.ports.smtp.port());
+        let run = self.runs.get();
+        self.runs.set(run + 1);
+        let transcript = format!("sent{run}");
         Tool::new("postal")
-            .args(["-t", "4", "-c", "5", "-m", "20", "-r", "6000", "-z", "sent", &server, "senders"])
+            .args(["-t", "4", "-c", "5", "-m", "20", "-r", "6000", "-z", &transcript, &server, "senders"])
             .folder(&self.folder)
             .start(&self.folder.join("postal.out"))
     }
@@ -88,7 +93,7 @@ impl Postal {
     /// Returns the hashes of all messages which got a 250.
     fn acknowledged(&self) -> BTreeSet<String> {
         let mut hashes = BTreeSet::new();
-        for transcript in transcripts(&self.folder, "sent:") {
+        for transcript in transcripts(&self.folder, "sent") {
             let (mut hash, mut ended) = (None, false);
             for line in transcript.split("\r\n") {
                 if let Some(value) = line.strip_prefix("X-PostalHash: ") {

@@ -22,9 +22,9 @@ pub struct Delivery {
     pub target: Target,
     /// Whose maildrops, in turn.
     pub users: Vec<User>,
-    /// Log in as the recipient first (submission).
+    /// Log in first (submission), as the first recipient of the connection.
     pub login: bool,
-    /// The envelope sender; the recipient itself when none is given.
+    /// The envelope sender; when none is given, the account that is logged in, or else the recipient itself.
     pub sender: Option<String>,
     /// Connections at once.
     pub connections: usize,
@@ -47,6 +47,14 @@ struct Shared {
     generator: Generator,
     pace: Pace,
     ledger: Option<Ledger>,
+}
+
+/// A connection and what it has done.
+struct Carrier {
+    smtp: SmtpClient,
+    /// Who is logged in: a server lets an account send as itself only.
+    account: Option<String>,
+    carried: u64,
 }
 
 /// Runs a delivery to its end.
@@ -75,14 +83,14 @@ pub async fn run(delivery: Delivery, ledger: Option<Ledger>) -> anyhow::Result<(
 
 async fn connection(shared: Arc<Shared>) -> anyhow::Result<Tally> {
     let mut tally = Tally::new();
-    let mut client: Option<(SmtpClient, u64)> = None;
+    let mut client: Option<Carrier> = None;
     while let Some(turn) = shared.pace.turn().await {
-        let (mut smtp, carried) = match client.take() {
+        let mut carrier = match client.take() {
             Some(open) => open,
             None => match open(&shared, turn).await {
-                Ok(smtp) => {
+                Ok(carrier) => {
                     tally.connections += 1;
-                    (smtp, 0)
+                    carrier
                 }
                 Err(failure) => {
                     tally.failure(&failure);
@@ -91,16 +99,17 @@ async fn connection(shared: Arc<Shared>) -> anyhow::Result<Tally> {
                 }
             },
         };
-        let usable = one(&shared, turn, &mut smtp, &mut tally).await?;
+        let usable = one(&shared, turn, &mut carrier, &mut tally).await?;
+        carrier.carried += 1;
         let limit = shared.delivery.per_connection;
-        if usable && (limit == 0 || carried + 1 < limit) {
-            client = Some((smtp, carried + 1));
+        if usable && (limit == 0 || carrier.carried < limit) {
+            client = Some(carrier);
         } else if usable {
-            smtp.quit().await;
+            carrier.smtp.quit().await;
         }
     }
-    if let Some((smtp, _)) = client {
-        smtp.quit().await;
+    if let Some(carrier) = client {
+        carrier.smtp.quit().await;
     }
     Ok(tally)
 }
@@ -110,15 +119,18 @@ fn recipient(shared: &Shared, turn: Turn) -> &User {
     &users[usize::try_from(turn.number % users.len() as u64).unwrap_or(0)]
 }
 
-async fn open(shared: &Shared, turn: Turn) -> Result<SmtpClient, Failure> {
+async fn open(shared: &Shared, turn: Turn) -> Result<Carrier, Failure> {
     let login = shared.delivery.login.then(|| recipient(shared, turn));
-    SmtpClient::connect(&shared.delivery.target, login).await
+    let smtp = SmtpClient::connect(&shared.delivery.target, login).await?;
+    Ok(Carrier { smtp, account: login.map(|user| user.address.clone()), carried: 0 })
 }
 
 /// Sends one message. Returns whether the connection can carry another.
-async fn one(shared: &Shared, turn: Turn, smtp: &mut SmtpClient, tally: &mut Tally) -> anyhow::Result<bool> {
+async fn one(shared: &Shared, turn: Turn, carrier: &mut Carrier, tally: &mut Tally) -> anyhow::Result<bool> {
+    let smtp = &mut carrier.smtp;
     let user = recipient(shared, turn);
-    let sender = shared.delivery.sender.as_deref().unwrap_or(&user.address);
+    let given = shared.delivery.sender.as_deref().or(carrier.account.as_deref());
+    let sender = given.unwrap_or(&user.address);
     let message = shared.generator.message(turn.number, shared.delivery.octets, sender, &user.address);
     let stuffed = dot_stuffed(&message.octets);
     if let Some(ledger) = &shared.ledger {
