@@ -180,7 +180,8 @@ fn session_config(settings: &Settings, tls_available: bool) -> Config {
         limits: Limits {
             errors_before_pause: smtp.max_errors / 2,
             errors: smtp.max_errors.max(1),
-            auth_failures: (smtp.max_errors / 3).max(1),
+            // A mistyped password often counts twice: libraries go on to the next mechanism with it.
+            auth_failures: (smtp.max_errors / 2).max(1),
             ..Limits::default()
         },
         ..Config::new(settings.general.hostname.clone())

@@ -88,6 +88,7 @@ async fn a_message_that_breaks_a_rule_leaves_nothing() {
     stream.write_all(b"bare\nlf\r\n.\r\nQUIT\r\n").await.unwrap();
     let mut replies = String::new();
     stream.read_to_string(&mut replies).await.unwrap();
+    drop(stream);
     session.await.unwrap();
     assert!(replies.ends_with("550 5.6.11 Message holds a bare CR or LF\r\n221 2.0.0 Bye\r\n"), "{replies}");
     services.upload_given_up().await;

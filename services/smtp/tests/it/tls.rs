@@ -53,6 +53,7 @@ async fn starttls_login_and_a_message() {
     ask(&mut stream, envelope, "354 ").await;
     ask(&mut stream, "A: 1\r\n\r\nx\r\n.\r\n", "250 ").await;
     ask(&mut stream, "QUIT\r\n", "221 ").await;
+    drop(stream);
     assert_eq!(session.await.unwrap(), End::Closed);
     let stored = String::from_utf8(services.state().stored[0].octets.clone()).unwrap();
     assert!(stored.contains("\r\n\tby mail.example with ESMTPSA id "), "{stored}");
@@ -71,6 +72,7 @@ async fn what_stands_behind_starttls_is_never_obeyed() {
     stream.read_to_string(&mut replies).await.unwrap();
     assert!(replies.ends_with("421 4.7.0 Commands behind STARTTLS, closing connection\r\n"), "{replies}");
     assert!(!replies.contains("220 2.0.0"), "{replies}");
+    drop(stream);
     session.await.unwrap();
 }
 
@@ -85,9 +87,11 @@ async fn a_drain_waits_for_the_transaction_in_hand() {
     ask(&mut idle, EHLO, "250 ").await;
     front.drain();
     assert_eq!(ask(&mut idle, "", "421 ").await, "421 4.3.2 Service shutting down, closing connection\r\n");
+    drop(idle);
     idle_session.await.unwrap();
     let replies = ask(&mut busy, "x\r\n.\r\n", "421 ").await;
     assert!(replies.starts_with("250 2.0.0 Ok: queued as "), "{replies}");
+    drop(busy);
     busy_session.await.unwrap();
     assert_eq!(services.state().delivered.len(), 1);
 }
