@@ -1,0 +1,194 @@
+//! The queue: jobs are put, leased with a fence, put off or finished.
+//!
+//! A lease is one conditional update of the item; whoever moved the fence last owns the job until the lease expires. A
+//! worker that was slow finds the fence moved and leaves the job alone; since every job may be done twice, that is for
+//! economy, not for safety.
+
+use std::time::Duration;
+
+use crate::{
+    Metadata, MetadataError,
+    retry::{Patience, persist},
+    schema::{Job, Lease, due_of, job_attribute as attribute, number, text},
+    store::{Check, Condition, Consistency, Item, Key, Query, StoreError, Table, Update},
+};
+
+/// Pause before a failed job is tried again: it doubles up to the longest.
+const FIRST_PAUSE_MS: u64 = 5_000;
+const LONGEST_PAUSE_MS: u64 = 15 * 60 * 1000;
+/// Jobs read at once.
+const BATCH: usize = 64;
+
+/// A job that this worker holds.
+#[derive(Debug)]
+pub(crate) struct Leased {
+    pub(crate) job: Job,
+    key: Key,
+    fence: u64,
+}
+
+impl Metadata {
+    /// Puts a job that is due at `due_ms`, durably. Putting it again under the same time changes nothing.
+    pub(crate) async fn enqueue(&self, job: &Job, due_ms: u64, patience: Patience) -> Result<(), StoreError> {
+        let (key, item) = (job.key(due_ms), job.to_item());
+        let put = persist(patience, self.random.as_ref(), |_| {
+            // Not over an item that is there: it may be leased.
+            let condition = Condition(vec![Check::Absent]);
+            self.store.put(Table::Queue, key.clone(), item.clone(), condition)
+        });
+        match put.await {
+            Ok(()) | Err(StoreError::ConditionFailed(_)) => {
+                self.worker.due(due_ms);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the keys and items of a shard that are due, the oldest first, at most 64.
+    pub(crate) async fn due(&self, shard: &str, after: &str) -> Result<Vec<(Key, Item)>, StoreError> {
+        let query = Query {
+            table: Table::Queue,
+            partition: shard.to_owned(),
+            after: after.to_owned(),
+            before: Some(crate::schema::due_until(self.clock.now_ms())),
+            limit: BATCH,
+            consistency: Consistency::Eventual,
+        };
+        Ok(self.store.query(&query).await?.items)
+    }
+
+    /// Takes the lease of a due item; `None` where another worker has it or has finished it.
+    pub(crate) async fn lease(&self, key: Key, item: &Item) -> Result<Option<Leased>, StoreError> {
+        let job = Job::from_item(&key, item)?;
+        let lease = Lease::from_item(item)?;
+        if lease.expires_ms > self.clock.now_ms() {
+            return Ok(None);
+        }
+        let unmoved = match lease.fence {
+            0 => Check::Lacks(attribute::LEASE_FENCE.to_owned()),
+            fence => fence_is(fence),
+        };
+        let mut update = self.lease_until();
+        update.set.push((attribute::LEASE_WORKER.to_owned(), text(&self.config.worker)));
+        update.add.push((attribute::LEASE_FENCE.to_owned(), 1));
+        let condition = Condition(vec![Check::Exists, unmoved]);
+        match self.store.update(Table::Queue, key.clone(), update, condition).await {
+            Ok(_) => Ok(Some(Leased { job, key, fence: lease.fence + 1 })),
+            Err(StoreError::ConditionFailed(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a lease last from now on; false where it was lost.
+    pub(crate) async fn renew(&self, leased: &Leased) -> Result<bool, StoreError> {
+        let condition = Condition(vec![fence_is(leased.fence)]);
+        let until = self.lease_until();
+        match self.store.update(Table::Queue, leased.key.clone(), until, condition).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::ConditionFailed(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes a finished job away.
+    pub(crate) async fn finish(&self, leased: &Leased) -> Result<(), StoreError> {
+        let deleted = persist(self.patience(), self.random.as_ref(), |_| {
+            let condition = Condition(vec![fence_is(leased.fence)]);
+            self.store.delete(Table::Queue, leased.key.clone(), condition)
+        });
+        match deleted.await {
+            // Gone already, or another worker's by now.
+            Ok(()) | Err(StoreError::ConditionFailed(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Puts a job, as it is to be from then on, off until `due_ms` at the earliest. The new item is there before the old
+    /// one goes.
+    pub(crate) async fn put_off(&self, leased: &Leased, job: &Job, due_ms: u64) -> Result<(), StoreError> {
+        // Under the old key the new item would go with the old one.
+        let due_ms = due_ms.max(due_of(&leased.key).unwrap_or(0).saturating_add(1));
+        self.enqueue(job, due_ms, self.patience()).await?;
+        if let Err(error) = self.finish(leased).await {
+            // The old item comes up again when its lease runs out, and is done a second time.
+            tracing::warn!(job = leased.job.id, %error, "a job that was put off is still there");
+        }
+        Ok(())
+    }
+
+    /// Puts a job that failed off until its next attempt.
+    pub(crate) async fn put_off_failed(&self, leased: &Leased) -> Result<(), StoreError> {
+        let mut job = leased.job.clone();
+        let doubled = FIRST_PAUSE_MS.saturating_mul(1 << job.attempts.min(20));
+        job.attempts = job.attempts.saturating_add(1);
+        let due_ms = self.clock.now_ms() + doubled.min(LONGEST_PAUSE_MS);
+        self.put_off(leased, &job, due_ms).await
+    }
+
+    /// Puts an item that cannot be understood off for an hour, so that it does not block its shard.
+    pub(crate) async fn put_off_damaged(&self, key: &Key, item: &Item) -> Result<(), StoreError> {
+        let id = key.sort.split_once('#').map_or(key.sort.as_str(), |(_, id)| id);
+        let due_ms = self.clock.now_ms() + 60 * 60 * 1000;
+        let sort = format!("{}#{id}", crate::schema::due_until(due_ms));
+        let later = Key { partition: key.partition.clone(), sort };
+        let item = crate::schema::without_lease(item.clone());
+        self.store.put(Table::Queue, later, item, Condition::default()).await?;
+        self.store.delete(Table::Queue, key.clone(), Condition::default()).await
+    }
+
+    fn lease_until(&self) -> Update {
+        let lease_ms = u64::try_from(self.config.lease.as_millis()).unwrap_or(u64::MAX);
+        let expires = number(self.clock.now_ms().saturating_add(lease_ms));
+        Update { set: vec![(attribute::LEASE_EXPIRES.to_owned(), expires)], ..Update::default() }
+    }
+
+    /// Returns a fresh job id.
+    pub(crate) fn job_id(&self) -> Result<String, MetadataError> {
+        let random = crate::clock::random_octets(self.random.as_ref())?;
+        Ok(puro_types::TransactionId::new(self.clock.now_ms(), random).to_string())
+    }
+}
+
+fn fence_is(fence: u64) -> Check {
+    Check::Equals(attribute::LEASE_FENCE.to_owned(), number(fence))
+}
+
+/// Wakes this replica's worker for jobs that this replica put; jobs of others it finds when it looks around.
+#[derive(Debug)]
+pub(crate) struct Alarm {
+    notify: tokio::sync::Notify,
+    next_ms: std::sync::atomic::AtomicU64,
+}
+
+impl Alarm {
+    pub(crate) fn new() -> Self {
+        Self { notify: tokio::sync::Notify::new(), next_ms: u64::MAX.into() }
+    }
+
+    /// A job is due at `due_ms`.
+    fn due(&self, due_ms: u64) {
+        use std::sync::atomic::Ordering::SeqCst;
+        if self.next_ms.fetch_min(due_ms, SeqCst) > due_ms {
+            self.notify.notify_one();
+        }
+    }
+
+    /// Forgets what was due, before the worker looks.
+    pub(crate) fn reset(&self) {
+        self.next_ms.store(u64::MAX, std::sync::atomic::Ordering::SeqCst);
+    }
+
+    /// Waits until a job that was put here is due, at most for `longest`.
+    pub(crate) async fn wait(&self, clock: &dyn crate::Clock, longest: Duration) {
+        let end = tokio::time::Instant::now() + longest;
+        loop {
+            let next_ms = self.next_ms.load(std::sync::atomic::Ordering::SeqCst);
+            let pause = Duration::from_millis(next_ms.saturating_sub(clock.now_ms()));
+            let until = end.min(tokio::time::Instant::now() + pause.min(longest));
+            if tokio::time::timeout_at(until, self.notify.notified()).await.is_err() {
+                return;
+            }
+        }
+    }
+}

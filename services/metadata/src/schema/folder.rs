@@ -1,0 +1,176 @@
+//! The `folder` table: a mailbox's folders with their version and counters.
+//!
+//! What exists is what `meta_mail` holds; the counters are a hint that a full listing repairs. `digest` is the sum of
+//! [`Counts::of`] over the messages that were counted: where a listing's own sum, count and octets agree with
+//! the folder's, the listing is complete however stale the replica that it was read from. `drift` says that some change
+//! is not, or not surely, in the counters, so that they prove nothing until they are repaired.
+
+use puro_types::{Location, MailboxId, MessageId};
+
+use super::{Attributes, Builder, LAST_UPDATE, number, text};
+use crate::store::{Item, Key, StoreError, Table, Update, Value};
+
+/// The name of the folder that POP3 serves.
+pub(crate) const INBOX: &str = "INBOX";
+
+/// Attribute names, for conditions and updates.
+pub(crate) mod attribute {
+    pub(crate) const VERSION: &str = "version";
+    pub(crate) const MESSAGES: &str = "messages";
+    pub(crate) const BYTES: &str = "bytes";
+    pub(crate) const DIGEST: &str = "digest";
+    pub(crate) const DRIFT: &str = "drift";
+    pub(crate) const STATE: &str = "state";
+    pub(crate) const LAST_REMOVAL: &str = "last_removal";
+}
+use attribute::{BYTES, DIGEST, DRIFT, LAST_REMOVAL, MESSAGES, STATE, VERSION};
+
+const NEXT_UID: &str = "next_uid";
+const UID_VALIDITY: &str = "uid_validity";
+const SELECTABLE: &str = "selectable";
+const REMOVED: &str = "removed";
+
+/// A folder as POP3 needs it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Folder {
+    /// Bumped by every change, never lower; 0 only where there is no item.
+    pub(crate) version: u64,
+    pub(crate) messages: i64,
+    pub(crate) bytes: i64,
+    pub(crate) digest: i64,
+    pub(crate) drift: bool,
+    /// The account is gone and the mailbox is being emptied.
+    pub(crate) removed: bool,
+    /// The id of the last removal that was announced here.
+    pub(crate) last_removal: String,
+    /// Milliseconds since the Unix epoch.
+    pub(crate) updated_ms: u64,
+}
+
+pub(crate) fn folder_key(mailbox: &MailboxId) -> Key {
+    Key { partition: mailbox.as_str().to_owned(), sort: INBOX.to_owned() }
+}
+
+/// What a change adds to the counters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) messages: i64,
+    pub(crate) bytes: i64,
+    pub(crate) digest: i64,
+}
+
+impl Folder {
+    /// Returns the item of a new, empty INBOX.
+    pub(crate) fn new_item(now_ms: u64) -> Item {
+        Builder::default()
+            .with(VERSION, Value::Number(1))
+            .with(NEXT_UID, Value::Number(1))
+            // RFC 3501 section 2.3.1.1: a non-zero 32-bit value that grows when a folder is made again.
+            .with(UID_VALIDITY, number((now_ms / 1000).clamp(1, u64::from(u32::MAX))))
+            .with(SELECTABLE, Value::Number(1))
+            .with(LAST_UPDATE, number(now_ms))
+            .0
+    }
+
+    pub(crate) fn from_item(item: &Item) -> Result<Self, StoreError> {
+        let attributes = Attributes::new(Table::Folder, item);
+        Ok(Self {
+            version: attributes.number(VERSION)?,
+            messages: attributes.signed(MESSAGES)?.unwrap_or(0),
+            bytes: attributes.signed(BYTES)?.unwrap_or(0),
+            digest: attributes.signed(DIGEST)?.unwrap_or(0),
+            drift: attributes.signed(DRIFT)?.is_some(),
+            removed: attributes.text_or_empty(STATE)? == REMOVED,
+            last_removal: attributes.text_or_empty(LAST_REMOVAL)?.to_owned(),
+            updated_ms: attributes.number_or(LAST_UPDATE, 0)?,
+        })
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        Counts { messages: self.messages, bytes: self.bytes, digest: self.digest }
+    }
+}
+
+impl Counts {
+    /// Returns the counts of one message at its place. Its digest has 40 bits; sums of millions of them fit 63.
+    pub(crate) fn of(message: &MessageId, location: &Location) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(message.as_str().as_bytes());
+        hasher.update(location.object_name.as_bytes());
+        hasher.update(&location.offset.to_be_bytes());
+        let hash = hasher.finalize();
+        let digest = &hash.as_bytes()[..5];
+        Self {
+            messages: 1,
+            bytes: i64::try_from(location.size_bytes()).unwrap_or(i64::MAX),
+            digest: digest.iter().fold(0, |sum, octet| (sum << 8) | i64::from(*octet)),
+        }
+    }
+
+    /// Returns the bump for a change that these counts describe in full.
+    pub(crate) fn bump(self, now_ms: u64) -> Update {
+        let mut update = announcement(now_ms);
+        let counts = [(MESSAGES, self.messages), (BYTES, self.bytes), (DIGEST, self.digest)];
+        update.add.extend(counts.map(|(name, amount)| (name.to_owned(), amount)));
+        update
+    }
+
+    /// Returns the update that sets the counters right. It is no bump: the messages are what they were.
+    pub(crate) fn repair(self) -> Update {
+        let counts = [(MESSAGES, self.messages), (BYTES, self.bytes), (DIGEST, self.digest)];
+        Update {
+            set: counts.map(|(name, amount)| (name.to_owned(), Value::Number(amount))).into(),
+            remove: vec![DRIFT.to_owned()],
+            ..Update::default()
+        }
+    }
+}
+
+/// Returns a bump of the version alone.
+pub(crate) fn announcement(now_ms: u64) -> Update {
+    Update {
+        set: vec![(LAST_UPDATE.to_owned(), number(now_ms))],
+        add: vec![(VERSION.to_owned(), 1)],
+        ..Update::default()
+    }
+}
+
+/// Returns a bump for a change that the counters may or may not have seen.
+pub(crate) fn uncertain(now_ms: u64) -> Update {
+    with_drift(announcement(now_ms))
+}
+
+/// Adds the mark that the counters prove nothing.
+pub(crate) fn with_drift(mut update: Update) -> Update {
+    update.set.push((DRIFT.to_owned(), Value::Number(1)));
+    update
+}
+
+/// Adds the id of the removal that a bump announces.
+pub(crate) fn with_removal(mut update: Update, removal: &str) -> Update {
+    update.set.push((LAST_REMOVAL.to_owned(), text(removal)));
+    update
+}
+
+/// Returns the bump that marks a mailbox as given up.
+pub(crate) fn removal_of_mailbox(now_ms: u64) -> Update {
+    let mut update = announcement(now_ms);
+    update.set.push((STATE.to_owned(), text(REMOVED)));
+    update
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_folder_is_empty_and_has_a_version() {
+        let folder = Folder::from_item(&Folder::new_item(5)).unwrap();
+        assert_eq!(folder, Folder { version: 1, updated_ms: 5, ..Folder::default() });
+    }
+
+    #[test]
+    fn an_item_without_version_is_damage() {
+        assert!(Folder::from_item(&Item::new()).is_err());
+    }
+}

@@ -1,0 +1,180 @@
+//! PuRoConfig: the settings that live in the store and hold for the whole system, one row a name.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use puro_types::{ByteSize, DomainName, EmailAddress};
+use tokio::time::Instant;
+
+use crate::{
+    Metadata, MetadataError,
+    store::{Item, Key, StoreError, Table, Value},
+};
+
+/// How long settings, and domains, may be remembered.
+pub(crate) const REMEMBERED: Duration = Duration::from_secs(30);
+
+/// The attribute of the `config` table that holds a row's value.
+pub(crate) const VALUE: &str = "value";
+
+/// The domain of logins and of `postmaster` without one.
+pub(crate) const DOMAIN: &str = "domain";
+/// The address that mail for `postmaster` goes to where a domain has none.
+pub(crate) const POSTMASTER: &str = "postmaster";
+
+/// A known name and what its values look like.
+struct Row {
+    name: &'static str,
+    form: &'static str,
+    normal: fn(&str) -> Option<String>,
+}
+
+const ROWS: [Row; 8] = [
+    Row { name: "read_capacity_units", form: "a number from 1", normal: positive },
+    Row { name: "write_capacity_units", form: "a number from 1", normal: positive },
+    Row { name: DOMAIN, form: "a domain", normal: domain },
+    Row { name: "retention", form: "days, 0 for ever", normal: whole },
+    Row { name: POSTMASTER, form: "an address, or nothing", normal: address_or_nothing },
+    Row { name: "max_message_size", form: "a size such as 50MB", normal: size },
+    Row { name: "max_recipients", form: "a number from 100", normal: recipients },
+    Row { name: "login_delay", form: "seconds, 0 for none", normal: whole },
+];
+
+/// A cached look at the settings.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    rows: Arc<BTreeMap<String, String>>,
+    until: Instant,
+}
+
+impl Settings {
+    /// Returns a row's value, unless it is absent or empty.
+    pub(crate) fn value(&self, name: &str) -> Option<&str> {
+        self.rows.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+}
+
+/// Checks a row and returns its value in the one form in which it is stored.
+///
+/// # Errors
+/// `Invalid` for a name that is not known and a value that is not of its form.
+pub(crate) fn checked(name: &str, value: &str) -> Result<String, MetadataError> {
+    let row = ROWS.iter().find(|row| row.name == name).ok_or_else(|| {
+        let known: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
+        MetadataError::Invalid(format!("no setting {name:?}; there are: {}", known.join(", ")))
+    })?;
+    (row.normal)(value.trim())
+        .ok_or_else(|| MetadataError::Invalid(format!("{name} must be {}, not {value:?}", row.form)))
+}
+
+fn positive(value: &str) -> Option<String> {
+    value.parse().ok().filter(|number: &u32| *number > 0).map(|number| number.to_string())
+}
+
+fn whole(value: &str) -> Option<String> {
+    value.parse().ok().map(|number: u32| number.to_string())
+}
+
+/// RFC 5321 section 4.5.3.1.8: at least 100 recipients must be taken.
+fn recipients(value: &str) -> Option<String> {
+    let limit = u32::try_from(crate::delivery::RECIPIENTS_MAX).unwrap_or(u32::MAX);
+    value.parse().ok().filter(|number: &u32| (100..=limit).contains(number)).map(|number| number.to_string())
+}
+
+fn domain(value: &str) -> Option<String> {
+    value.parse().ok().map(|name: DomainName| name.to_string())
+}
+
+fn address_or_nothing(value: &str) -> Option<String> {
+    if value.is_empty() {
+        return Some(String::new());
+    }
+    value.parse().ok().map(|address: EmailAddress| address.key())
+}
+
+fn size(value: &str) -> Option<String> {
+    value.parse().ok().map(|size: ByteSize| size.to_string())
+}
+
+pub(crate) fn config_key(name: &str) -> Key {
+    Key { partition: name.to_owned(), sort: String::new() }
+}
+
+pub(crate) fn config_item(value: &str) -> Item {
+    Item::from([(VALUE.to_owned(), Value::Text(value.to_owned()))])
+}
+
+fn value_of(item: &Item) -> Result<String, StoreError> {
+    match item.get(VALUE) {
+        Some(Value::Text(value)) => Ok(value.clone()),
+        _ => Err(StoreError::Internal("table config: `value` is missing or not valid".to_owned())),
+    }
+}
+
+impl Metadata {
+    /// Returns the settings, at most 30 s old.
+    pub(crate) async fn settings(&self) -> Result<Settings, MetadataError> {
+        let cached = self.cached_settings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        if let Some(settings) = cached
+            && settings.until > Instant::now()
+        {
+            return Ok(settings);
+        }
+        let until = Instant::now() + REMEMBERED;
+        let settings = Settings { rows: Arc::new(self.read_settings().await?), until };
+        *self.cached_settings.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+            Some(settings.clone());
+        Ok(settings)
+    }
+
+    /// Returns all rows as they are in the store.
+    pub(crate) async fn read_settings(&self) -> Result<BTreeMap<String, String>, MetadataError> {
+        let mut rows = BTreeMap::new();
+        let mut after = None;
+        loop {
+            let page = self.store.scan(Table::Config, after.as_ref(), 0).await?;
+            for (key, item) in page.items {
+                rows.insert(key.partition, value_of(&item)?);
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(rows),
+            }
+        }
+    }
+
+    /// Forgets the cached settings after a change made here.
+    pub(crate) fn forget_settings(&self) {
+        *self.cached_settings.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_checked_and_brought_into_one_form() {
+        for (name, value, stored) in [
+            ("read_capacity_units", "25", "25"),
+            ("domain", "Example.ORG.", "example.org"),
+            ("postmaster", "Ann@Example.org", "ann@example.org"),
+            ("postmaster", " ", ""),
+            ("retention", "0", "0"),
+            ("max_message_size", "50000000", "50MB"),
+        ] {
+            assert_eq!(checked(name, value).as_deref(), Ok(stored), "{name}");
+        }
+        for (name, value) in [
+            ("read_capacity_units", "0"),
+            ("write_capacity_units", "many"),
+            ("domain", "-"),
+            ("postmaster", "ann"),
+            ("retention", "-1"),
+            ("max_message_size", "big"),
+            ("max_recipients", "99"),
+        ] {
+            assert!(matches!(checked(name, value), Err(MetadataError::Invalid(_))), "{name} {value}");
+        }
+        assert!(matches!(checked("colour", "red"), Err(MetadataError::Invalid(_))));
+    }
+}

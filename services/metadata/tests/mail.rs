@@ -1,0 +1,28 @@
+//! The mail logic on the memory store, with its faults injected, its units counted and its time moved by hand.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of a test are part of the test")]
+
+#[path = "mail/admin.rs"]
+mod admin;
+#[path = "mail/budgets.rs"]
+mod budgets;
+#[path = "mail/cleanup.rs"]
+mod cleanup;
+#[path = "mail/delivery.rs"]
+mod delivery;
+#[path = "mail/directory.rs"]
+mod directory;
+#[path = "mail/faults.rs"]
+mod faults;
+#[path = "mail/grpc.rs"]
+mod grpc;
+#[path = "mail/lagging.rs"]
+mod lagging;
+#[path = "mail/ledger.rs"]
+mod ledger;
+#[path = "mail/maildrop.rs"]
+mod maildrop;
+#[path = "mail/random.rs"]
+mod random;
+#[path = "mail/world.rs"]
+mod world;
