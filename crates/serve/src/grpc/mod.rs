@@ -1,5 +1,6 @@
 //! Serving gRPC: over TCP for other processes, or over in-memory connections inside one process.
 
+mod measure;
 #[cfg(test)]
 mod tests;
 
@@ -12,11 +13,14 @@ use tonic::{
     transport::server::{Connected, Server, TcpIncoming},
 };
 
+use tower::layer::util::{Identity, Stack};
+
 use crate::{
     listener::Bound,
     process::{Phase, Process},
     telemetry,
 };
+use measure::Measure;
 
 /// Requests at one time on one connection; more are answered RESOURCE_EXHAUSTED, instead of queueing without bound. A
 /// front end holds a request for as long as its client takes to send a message, so this is above the number of clients
@@ -43,7 +47,7 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 /// reads from would stop all others.
 const CONNECTION_WINDOW: u32 = 64 * STREAM_WINDOW;
 
-fn server() -> Server {
+fn server(name: &str) -> Server<Stack<Measure, Identity>> {
     Server::builder()
         .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION)
         .load_shed(true)
@@ -53,6 +57,7 @@ fn server() -> Server {
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .trace_fn(telemetry::request_span)
+        .layer(Measure::new(name))
 }
 
 /// Serves over TCP, with the gRPC health service, until the back ends end. Requests in flight are answered first.
@@ -74,7 +79,7 @@ pub fn spawn_tcp(name: &'static str, routes: Routes, bound: Bound, process: &Pro
             // Ends the streams of those who watch, which would hold the drain up.
             reporter.clear_service_status("").await;
         };
-        let served = server()
+        let served = server(name)
             .max_connection_age(CONNECTION_AGE)
             .max_connection_age_grace(CONNECTION_AGE_GRACE)
             .add_routes(routes.add_service(health))
@@ -94,7 +99,7 @@ where
     let handle = process.clone();
     process.spawn(Phase::Back, async move {
         let ended = handle.stopped(Phase::Back).clone().cancelled_owned();
-        let served = server().add_routes(routes).serve_with_incoming_shutdown(incoming, ended);
+        let served = server(name).add_routes(routes).serve_with_incoming_shutdown(incoming, ended);
         // Its incoming connections end with the last client, which the front ends' drain may drop: no failure.
         if let Err(error) = served.await {
             handle.fail(format!("{name}: {error}"));
