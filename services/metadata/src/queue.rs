@@ -192,3 +192,121 @@ impl Alarm {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use puro_types::MailboxId;
+
+    use super::*;
+    use crate::{
+        ManualClock, MetadataConfig, SeededRandom, Segments, SegmentsError,
+        schema::{Emptying, JobKind, SHARDS, shard_name},
+        store::{ItemStore, memory::MemoryStore},
+    };
+
+    const NOW_MS: u64 = 1_800_000_000_000;
+
+    #[derive(Debug)]
+    struct NoSegments;
+
+    #[async_trait::async_trait]
+    impl Segments for NoSegments {
+        async fn delete(&self, _: &[String]) -> Result<(), SegmentsError> {
+            Err(SegmentsError("none here".to_owned()))
+        }
+    }
+
+    fn world() -> (Arc<MemoryStore>, Arc<ManualClock>, Metadata) {
+        let (store, clock) = (Arc::new(MemoryStore::new()), Arc::new(ManualClock::new(NOW_MS)));
+        let random = Arc::new(SeededRandom::new(1));
+        let config = MetadataConfig::default();
+        let metadata =
+            Metadata::new(store.clone(), Arc::new(NoSegments), clock.clone(), random, config).unwrap();
+        (store, clock, metadata)
+    }
+
+    fn job(id: &str) -> Job {
+        let kind = JobKind::Empty { email: "ann@example.org".to_owned(), step: Emptying::Sweep };
+        Job { id: id.to_owned(), created_ms: 1, attempts: 0, mailbox: MailboxId::new([1; 12]), kind }
+    }
+
+    async fn all_due(metadata: &Metadata) -> Vec<(Key, Item)> {
+        let mut all = Vec::new();
+        for shard in 0..SHARDS {
+            all.extend(metadata.due(&shard_name(shard), "").await.unwrap());
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn a_job_has_one_owner_and_a_slow_one_loses_it() {
+        let (_, clock, metadata) = world();
+        metadata.enqueue(&job("a"), NOW_MS, metadata.patience()).await.unwrap();
+        let (key, item) = all_due(&metadata).await.remove(0);
+        let slow = metadata.lease(key.clone(), &item).await.unwrap().unwrap();
+        // Another worker read the item at the same time.
+        assert!(metadata.lease(key.clone(), &item).await.unwrap().is_none());
+        let (_, held) = all_due(&metadata).await.remove(0);
+        assert!(metadata.lease(key.clone(), &held).await.unwrap().is_none());
+        assert!(metadata.renew(&slow).await.unwrap());
+        clock.advance_ms(5 * 60 * 1000);
+        let (_, held) = all_due(&metadata).await.remove(0);
+        let quick = metadata.lease(key, &held).await.unwrap().unwrap();
+        assert!(!metadata.renew(&slow).await.unwrap());
+        metadata.finish(&slow).await.unwrap();
+        assert_eq!(all_due(&metadata).await.len(), 1, "it was another's to finish");
+        metadata.finish(&quick).await.unwrap();
+        assert!(all_due(&metadata).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_job_that_is_put_off_stays_whatever_the_clock_says() {
+        let (_, clock, metadata) = world();
+        metadata.enqueue(&job("a"), NOW_MS, metadata.patience()).await.unwrap();
+        let (key, item) = all_due(&metadata).await.remove(0);
+        let leased = metadata.lease(key, &item).await.unwrap().unwrap();
+        metadata.put_off(&leased, &leased.job, NOW_MS).await.unwrap();
+        clock.advance_ms(1);
+        assert_eq!(all_due(&metadata).await.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn pauses_grow_up_to_a_bound() {
+        let (_, clock, metadata) = world();
+        metadata.enqueue(&job("a"), NOW_MS, metadata.patience()).await.unwrap();
+        let mut waited = Vec::new();
+        for _ in 0..12 {
+            let (key, item) = all_due(&metadata).await.remove(0);
+            let leased = metadata.lease(key, &item).await.unwrap().unwrap();
+            metadata.put_off_failed(&leased).await.unwrap();
+            let mut seconds = 0;
+            while all_due(&metadata).await.is_empty() {
+                clock.advance_ms(1_000);
+                seconds += 1;
+            }
+            waited.push(seconds);
+        }
+        assert_eq!(waited[..4], [5, 10, 20, 40]);
+        assert_eq!(waited[11], 15 * 60);
+    }
+
+    #[tokio::test]
+    async fn a_damaged_item_is_kept_and_blocks_nobody() {
+        let (store, clock, metadata) = world();
+        for number in 0..2 * BATCH {
+            let key = Key { partition: "03".to_owned(), sort: format!("{:015}#x{number}", 1) };
+            let item = Item::from([("kind".to_owned(), text("odd"))]);
+            store.put(Table::Queue, key, item, Condition::default()).await.unwrap();
+        }
+        let other = (0..100).map(|number| job(&format!("j{number}")));
+        let other = other.into_iter().find(|job| job.key(NOW_MS).partition == "03").unwrap();
+        metadata.enqueue(&other, NOW_MS, metadata.patience()).await.unwrap();
+        let round = metadata.work_once().await;
+        assert_eq!((round.done, round.failed), (1, 128));
+        assert_eq!(metadata.work_once().await, crate::Round::default());
+        clock.advance_ms(2 * 60 * 60 * 1000);
+        assert_eq!(metadata.work_once().await.failed, 128, "they are still there for somebody to look at");
+    }
+}

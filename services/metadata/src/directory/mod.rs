@@ -153,11 +153,25 @@ impl Metadata {
         if login.contains('@') {
             return Ok(None);
         }
-        let settings = self.settings().await?;
-        let domain = settings.value(settings::DOMAIN);
+        let domain = self.default_domain().await?;
         Ok(domain
             .and_then(|domain| format!("{login}@{domain}").parse().ok())
             .map(|at: EmailAddress| at.key()))
+    }
+
+    /// Returns the domain of addresses that are given without one: the setting `domain`, else the postmaster's domain,
+    /// which is that of the first account, else any.
+    pub(crate) async fn default_domain(&self) -> Result<Option<String>, MetadataError> {
+        let settings = self.settings().await?;
+        if let Some(domain) = settings.value(settings::DOMAIN) {
+            return Ok(Some(domain.to_owned()));
+        }
+        let postmaster = settings.value(settings::POSTMASTER).and_then(|at| at.parse::<EmailAddress>().ok());
+        if let Some(postmaster) = postmaster {
+            return Ok(Some(postmaster.domain().to_string()));
+        }
+        let any = self.store.scan(Table::Domain, None, 1).await?;
+        Ok(any.items.into_iter().next().map(|(key, _)| key.partition))
     }
 }
 

@@ -89,9 +89,9 @@ impl Metadata {
         if !address.eq_ignore_ascii_case("postmaster") {
             return address.parse().map_err(invalid);
         }
-        let settings = self.settings().await?;
-        let domain = settings
-            .value(settings::DOMAIN)
+        let domain = self
+            .default_domain()
+            .await?
             .ok_or_else(|| MetadataError::Invalid("there is no default domain for postmaster".to_owned()))?;
         format!("postmaster@{domain}").parse().map_err(invalid)
     }

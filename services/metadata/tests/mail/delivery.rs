@@ -118,8 +118,10 @@ async fn a_late_retry_does_not_bring_a_deleted_message_back() {
     world.deliver(&delivery).await.unwrap();
     world.metadata.remove(&to[0], &[message(&delivery, &to[0])]).await.unwrap();
     world.pass(DAY_MS - MINUTE_MS, 60 * MINUTE_MS).await;
+    let before = world.items(Table::Folder).await;
     world.deliver(&delivery).await.unwrap();
     assert!(world.ids(&to[0]).await.is_empty());
+    assert_eq!(world.items(Table::Folder).await, before, "nothing was counted");
 }
 
 #[tokio::test(start_paused = true)]

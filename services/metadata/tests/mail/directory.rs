@@ -104,6 +104,7 @@ async fn catch_all() {
 #[tokio::test(start_paused = true)]
 async fn somebody_is_always_the_postmaster() {
     let world = town().await;
+    assert_eq!(resolve(&world, "postmaster").await, found(&["ann"]), "also where nothing is set");
     set(&world, "domain", "example.org").await;
     world.add_domain("example.net", None).await;
     // The first account, until a setting says otherwise.
@@ -155,7 +156,8 @@ async fn logins() {
         ("ann@example.org", "wrong"),
         ("ann@example.org", ""),
         ("nobody@example.org", "secret"),
-        ("ann", "secret"),
+        ("ann", "wrong"),
+        ("nobody", "secret"),
         ("@", "secret"),
         ("", ""),
     ];
@@ -164,8 +166,10 @@ async fn logins() {
     }
     let long = "x".repeat(2_000);
     assert_eq!(login("ann@example.org", &long).await, Err(MetadataError::BadCredentials));
-    set(&world, "domain", "example.org").await;
-    assert_eq!(login("ann", "secret").await, Ok(address("ann@example.org")));
+    assert_eq!(login("ann", "secret").await, Ok(address("ann@example.org")), "in the default domain");
+    world.add_domain("example.net", None).await;
+    set(&world, "domain", "example.net").await;
+    assert_eq!(login("ann", "secret").await, Err(MetadataError::BadCredentials));
     alias(&world, "both@example.org", &["ann@example.org"]).await;
     assert_eq!(login("both@example.org", "secret").await, Err(MetadataError::BadCredentials));
     world.metadata.set_password(&address("ann@example.org"), &"new".to_owned().into()).await.unwrap();
