@@ -174,6 +174,9 @@ pub(crate) struct IdleArgs {
     /// Sessions to open.
     #[arg(long, default_value_t = 200)]
     pub(crate) connections: usize,
+    /// Sessions to open before memory is first read: what the first ones cost once is no part of what each costs.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) base: usize,
     /// How long to hold them before memory is read, in seconds.
     #[arg(long, default_value_t = 2)]
     pub(crate) seconds: u64,

@@ -98,20 +98,29 @@ async fn mixed(args: MixedArgs) -> Outcome {
 async fn hold(args: IdleArgs) -> Outcome {
     let users = args.users.list()?;
     let target = args.server.target();
+    let settle = Duration::from_secs(args.seconds);
+    let base = args.base.min(args.connections);
+    let none = snapshot(&args.server.pid);
+    let mut first = idle::open(&target, &users, base).await;
+    if base > 0 {
+        tokio::time::sleep(settle).await;
+    }
     let before = snapshot(&args.server.pid);
-    let mut held = idle::open(&target, &users, args.connections).await;
-    tokio::time::sleep(Duration::from_secs(args.seconds)).await;
+    let mut rest = idle::open(&target, &users, args.connections - base).await;
+    tokio::time::sleep(settle).await;
     let after = snapshot(&args.server.pid);
-    let opened = held.len();
-    let alive = held.alive().await;
-    let per_connection = |before: u64, after: u64| after.saturating_sub(before) / opened.max(1) as u64;
+    let opened = first.len() + rest.len();
+    let alive = first.alive().await + rest.alive().await;
+    let per_connection = |before: u64, after: u64| after.saturating_sub(before) / rest.len().max(1) as u64;
+    first.tally.add(&rest.tally);
     let json = json!({
-        "scenario": "idle", "opened": opened, "alive": alive, "errors": held.tally.errors,
+        "scenario": "idle", "opened": opened, "alive": alive, "errors": first.tally.errors,
         "rss_bytes_per_connection": per_connection(before.rss_bytes, after.rss_bytes),
         "pss_bytes_per_connection": per_connection(before.pss_bytes, after.pss_bytes),
-        "before": before, "after": after,
+        "without": none, "before": before, "after": after,
     });
-    held.quit().await;
+    first.quit().await;
+    rest.quit().await;
     Ok((json, opened == args.connections && alive == opened))
 }
 

@@ -44,7 +44,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, default_value_t = 16)]
     connections: usize,
     /// Sessions held for the memory of an idle connection.
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 800)]
     idle: usize,
     /// Also write the results to this file.
     #[arg(long, value_name = "FILE")]

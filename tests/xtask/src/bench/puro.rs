@@ -38,6 +38,12 @@ impl Puro {
         let ports_file = folder.path().join("ports.json");
         let log = folder.path().join("log");
         let mut serve = Command::new(&binary);
+        // Defaults are measured, whatever the environment of this run says.
+        for (variable, _) in std::env::vars_os() {
+            if variable.to_string_lossy().starts_with("PURO_") {
+                serve.env_remove(variable);
+            }
+        }
         serve
             .arg("serve")
             .env("PURO_DATA_DIR", folder.path().join("data"))
@@ -88,10 +94,12 @@ impl Puro {
                 .env("PURO_METADATA_URL", &url)
                 .stdin(Stdio::piped())
                 .stdout(Stdio::null())
+                .stderr(Stdio::piped())
                 .spawn()?;
             add.stdin.take().context("no stdin")?.write_all(format!("{PASSWORD}\n").as_bytes())?;
-            if !add.wait()?.success() {
-                bail!("puro user add failed");
+            let added = add.wait_with_output()?;
+            if !added.status.success() {
+                bail!("puro user add failed: {}", String::from_utf8_lossy(&added.stderr));
             }
         }
         Ok(())
