@@ -183,3 +183,22 @@ async fn the_worker_runs_by_itself_until_it_is_told_to_stop() {
     cancel.cancel();
     worker.await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_known_of_a_dead_segment_stays_for_those_that_come_late() {
+    let world = World::new();
+    let boxes = [mailbox(1), mailbox(2)];
+    let delivery = alone(1, &boxes);
+    world.deliver(&delivery).await.unwrap();
+    world.metadata.remove(&boxes[0], &[message(&delivery, &boxes[0])]).await.unwrap();
+    world.pass(DAY_MS - 12 * MINUTE_MS, MINUTE_MS).await;
+    world.metadata.remove(&boxes[1], &[message(&delivery, &boxes[1])]).await.unwrap();
+    // The last bytes go just before the tombstones of the first removal do.
+    world.pass(30 * MINUTE_MS, MINUTE_MS).await;
+    assert!(world.segments.is_deleted("alone-1"));
+    assert_eq!(world.items(Table::MetaMail).await.len(), 1);
+    // The second removal's worker might have died meanwhile: its repeat must find the set complete.
+    assert_eq!(world.items(Table::Segment).await.len(), 1);
+    world.pass_all().await;
+    assert!(world.items(Table::Segment).await.is_empty());
+}

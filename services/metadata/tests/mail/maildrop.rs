@@ -128,3 +128,25 @@ async fn a_removal_that_was_not_announced_is_announced_before_its_bytes_go() {
     world.metadata.work_once().await;
     assert!(world.segments.is_deleted("alone-1"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn each_removal_waits_for_its_own_time() {
+    let world = World::new();
+    let to = mailbox(1);
+    let deliveries: Vec<_> = (0..90).map(|number| alone(number, std::slice::from_ref(&to))).collect();
+    for delivery in &deliveries {
+        world.deliver(delivery).await.unwrap();
+    }
+    // So many that the job names a range, in which the message that goes later lies too.
+    let early: Vec<_> = deliveries.iter().step_by(2).map(|delivery| message(delivery, &to)).collect();
+    world.metadata.remove(&to, &early).await.unwrap();
+    world.clock.advance_ms(10 * MINUTE_MS);
+    world.metadata.remove(&to, &[message(&deliveries[45], &to)]).await.unwrap();
+    world.clock.advance_ms(5 * MINUTE_MS);
+    world.metadata.work_once().await;
+    assert_eq!(world.segments.deleted().len(), 45);
+    assert!(!world.segments.is_deleted("alone-45"), "somebody may be reading it");
+    world.clock.advance_ms(10 * MINUTE_MS);
+    world.metadata.work_once().await;
+    assert!(world.segments.is_deleted("alone-45"));
+}
