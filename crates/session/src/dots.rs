@@ -2,6 +2,7 @@
 //! else, and a dot is stuffed wherever a line begins, the very first octet included.
 
 use bytes::{BufMut, BytesMut};
+use memchr::{memchr2, memmem};
 
 /// Removes dot-stuffing from a stream and finds its end.
 #[derive(Debug, Default)]
@@ -42,11 +43,8 @@ impl Unstuffer {
         let mut at = 0;
         while at < input.len() {
             if self.state == State::Text {
-                // The bulk of a message: copy up to the next CR, noting a bare LF on the way.
-                let rest = &input[at..];
-                let run = rest.iter().position(|octet| *octet == b'\r').unwrap_or(rest.len());
-                self.bare |= rest[..run].contains(&b'\n');
-                out.put_slice(&rest[..run]);
+                let run = self.run(&input[at..]);
+                out.put_slice(&input[at..at + run]);
                 at += run;
                 if at == input.len() {
                     break;
@@ -80,6 +78,24 @@ impl Unstuffer {
             }
         }
         Unstuffed { consumed: at, end: false }
+    }
+
+    /// Returns how many octets from inside a line are to be copied as they are, whole lines at a time: the bulk of a
+    /// message. Stops inside a line, before a CR behind which anything but the text of a next line stands.
+    fn run(&mut self, octets: &[u8]) -> usize {
+        let mut at = 0;
+        while let Some(found) = memchr2(b'\r', b'\n', &octets[at..]) {
+            at += found;
+            match &octets[at..] {
+                [b'\n', ..] => {
+                    self.bare = true;
+                    at += 1;
+                }
+                [_, b'\n', next, ..] if !matches!(next, b'.' | b'\r' | b'\n') => at += 3,
+                _ => return at,
+            }
+        }
+        octets.len()
     }
 
     fn text(&mut self, octet: u8, out: &mut BytesMut) {
@@ -118,24 +134,26 @@ impl Stuffer {
     /// Encodes a piece of the data. A dot after a bare LF is stuffed too: clients that take LF for a line end (most
     /// libraries do) then find no false end of data there.
     pub fn encode(&mut self, input: &[u8], out: &mut BytesMut) {
+        let Some(first) = input.first() else { return };
         out.reserve(input.len() + 64);
+        if matches!(self.position, Position::LineStart | Position::AfterLf) && *first == b'.' {
+            out.put_u8(b'.');
+        }
         let mut rest = input;
-        while !rest.is_empty() {
-            if matches!(self.position, Position::LineStart | Position::AfterLf) && rest[0] == b'.' {
-                out.put_u8(b'.');
-            }
-            let run = rest.iter().position(|octet| *octet == b'\n').map_or(rest.len(), |at| at + 1);
-            let (line, behind) = rest.split_at(run);
-            out.put_slice(line);
-            self.position = match line {
-                [.., b'\r', b'\n'] => Position::LineStart,
-                [b'\n'] if self.position == Position::AfterCr => Position::LineStart,
-                [.., b'\n'] => Position::AfterLf,
-                [.., b'\r'] => Position::AfterCr,
-                _ => Position::Inside,
-            };
+        while let Some(line_end) = memmem::find(rest, b"\n.") {
+            let (lines, behind) = rest.split_at(line_end + 1);
+            out.put_slice(lines);
+            out.put_u8(b'.');
             rest = behind;
         }
+        out.put_slice(rest);
+        self.position = match input {
+            [.., b'\r', b'\n'] => Position::LineStart,
+            [b'\n'] if self.position == Position::AfterCr => Position::LineStart,
+            [.., b'\n'] => Position::AfterLf,
+            [.., b'\r'] => Position::AfterCr,
+            _ => Position::Inside,
+        };
     }
 
     /// Ends the data: the last line gets its CRLF if it has none, then comes the dot.
@@ -179,6 +197,12 @@ mod tests {
             (b"a\r.\r\r\n.\r\n", b"a\r.\r\r\n", true),
             (b"a\n.\r\nb\r\n.\r\n", b"a\n.\r\nb\r\n", true),
             (b"a\r\n.\rb\r\n.\r\n", b"a\r\n\rb\r\n", true),
+            (b"a\r\nb\r\n\r\n.\r\n", b"a\r\nb\r\n\r\n", false),
+            (b"a\r\nb\r\n..c\r\nd\r\n.\r\n", b"a\r\nb\r\n.c\r\nd\r\n", false),
+            (b"a\r\n\nb\r\n.\r\n", b"a\r\n\nb\r\n", true),
+            (b"a\r\nb\rc\r\n.\r\n", b"a\r\nb\rc\r\n", true),
+            (b"a\r\nb\nc\r\n.\r\n", b"a\r\nb\nc\r\n", true),
+            (b"a\r\n.\nb\r\n.\r\n", b"a\r\n\nb\r\n", true),
         ] {
             for chunk in 1..=wire.len() {
                 let (out, consumed, end, seen_bare) = unstuff(wire, chunk);
@@ -199,7 +223,14 @@ mod tests {
 
     #[test]
     fn stuffing_is_undone_by_unstuffing() {
-        for message in [&b""[..], b".\r\n", b"..\r\n.\r\n", b".a\r\n\r\n.\r\n", b"a\r\n.b\r\n..\r\n"] {
+        for message in [
+            &b""[..],
+            b".\r\n",
+            b"..\r\n.\r\n",
+            b".a\r\n\r\n.\r\n",
+            b"a\r\n.b\r\n..\r\n",
+            b"a.\r\nb\r\n.\r\n.c.\r\n",
+        ] {
             for chunk in 1..=message.len().max(1) {
                 let mut wire = BytesMut::new();
                 let mut encoder = Stuffer::default();
