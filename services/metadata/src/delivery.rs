@@ -20,7 +20,7 @@ use crate::{
     Metadata, MetadataError,
     retry::{Before, Patience, persist},
     schema::{Job, JobKind, Mail, MailState, Owner, folder::uncertain, folder_key, mail_key},
-    store::{Check, Condition, Item, StoreError, Table},
+    store::{Check, Condition, Item, PutCall, StoreError, Table, UpdateCall},
 };
 
 /// Octets of a segment's name at most; it keeps a `meta_mail` item within one write unit.
@@ -79,12 +79,11 @@ impl Metadata {
 
     /// Delivers one copy, or queues it. Returns whether the message is in the mailbox.
     async fn deliver_copy(&self, copy: Copy) -> Result<bool, StoreError> {
-        let placed = self.place(&copy.mailbox, &copy.message, &copy.mail).await;
+        let placed = self.place_and_announce(&copy).await;
         let failure = match &placed {
-            Ok(placed) => self.announce(&copy.mailbox, &copy.message, &copy.mail, *placed).await.err(),
-            Err(error) => Some(error.clone()),
+            Ok(Ok(())) => return Ok(true),
+            Ok(Err(error)) | Err(error) => error.clone(),
         };
-        let Some(failure) = failure else { return Ok(true) };
         if matches!(failure, StoreError::Internal(_)) {
             return Err(failure);
         }
@@ -102,6 +101,32 @@ impl Metadata {
         Ok(placed.is_ok())
     }
 
+    /// Puts the item of a copy and bumps the folder, at best with one wait for both. The outer result tells of the item,
+    /// the inner of the bump.
+    async fn place_and_announce(&self, copy: &Copy) -> Result<Result<(), StoreError>, StoreError> {
+        let Copy { mailbox, message, mail } = copy;
+        let patience = self.patience();
+        let put = put_of(mailbox, message, mail);
+        let bump = UpdateCall {
+            table: Table::Folder,
+            key: folder_key(mailbox),
+            update: mail.counts(message).bump(self.clock.now_ms()),
+            condition: Condition::default(),
+        };
+        let both = persist(patience, self.random.as_ref(), |_| {
+            self.store.put_then_update(put.clone(), bump.clone())
+        });
+        let (placed, bumps) = match both.await {
+            Ok(Ok(_)) => return Ok(Ok(())),
+            Ok(Err(StoreError::OutcomeUnknown(_))) => (Placed::New, Bumps::after_one(Before::Unknown)),
+            Ok(Err(StoreError::Unavailable(_))) => (Placed::New, Bumps::after_one(Before::Unavailable)),
+            Ok(Err(error)) => return Ok(Err(error)),
+            Err(StoreError::ConditionFailed(found)) => (found_as(found.as_ref())?, Bumps::NONE),
+            Err(error) => return Err(error),
+        };
+        Ok(self.bump(copy, placed, bumps).await)
+    }
+
     /// Puts the item of a copy unless it is there.
     pub(crate) async fn place(
         &self,
@@ -109,10 +134,10 @@ impl Metadata {
         message: &MessageId,
         mail: &Mail,
     ) -> Result<Placed, StoreError> {
-        let (key, item) = (mail_key(mailbox, message), mail.to_item());
+        let put = put_of(mailbox, message, mail);
         let put = persist(self.patience(), self.random.as_ref(), |_| {
-            let absent = Condition(vec![Check::Absent]);
-            self.store.put(Table::MetaMail, key.clone(), item.clone(), absent)
+            let PutCall { table, key, item, condition } = put.clone();
+            self.store.put(table, key, item, condition)
         });
         match put.await {
             Ok(()) => Ok(Placed::New),
@@ -129,13 +154,21 @@ impl Metadata {
         mail: &Mail,
         placed: Placed,
     ) -> Result<(), StoreError> {
+        let copy = Copy { mailbox: mailbox.clone(), message: message.clone(), mail: mail.clone() };
+        self.bump(&copy, placed, Bumps::NONE).await
+    }
+
+    async fn bump(&self, copy: &Copy, placed: Placed, made: Bumps) -> Result<(), StoreError> {
+        let Copy { mailbox, message, mail } = copy;
         if placed == Placed::Deleted {
             return Ok(());
         }
         let now_ms = self.clock.now_ms();
-        persist(self.patience(), self.random.as_ref(), |before| {
+        let patience = Patience::new(WRITE_ATTEMPTS - made.count, self.config.write_patience);
+        persist(patience, self.random.as_ref(), |before| {
             // A repeat of a bump that was perhaps applied must not count the message twice.
-            let counted = placed == Placed::New && before != Before::Unknown;
+            let unknown = before == Before::Unknown || made.outcome == Before::Unknown;
+            let counted = placed == Placed::New && !unknown;
             let update = if counted { mail.counts(message).bump(now_ms) } else { uncertain(now_ms) };
             self.store.update(Table::Folder, folder_key(mailbox), update, Condition::default())
         })
@@ -149,10 +182,34 @@ impl Metadata {
     }
 }
 
+/// Attempts at a bump that were made already.
+#[derive(Debug, Clone, Copy)]
+struct Bumps {
+    count: u32,
+    outcome: Before,
+}
+
+impl Bumps {
+    const NONE: Self = Self { count: 0, outcome: Before::Nothing };
+
+    const fn after_one(outcome: Before) -> Self {
+        Self { count: 1, outcome }
+    }
+}
+
 /// Attempts of one write, from 20 ms apart: enough for a lost connection, not for an outage.
 const WRITE_ATTEMPTS: u32 = 4;
 /// How long one write may take, its repeats included.
 pub(crate) const WRITE_PATIENCE: Duration = Duration::from_secs(5);
+
+fn put_of(mailbox: &MailboxId, message: &MessageId, mail: &Mail) -> PutCall {
+    PutCall {
+        table: Table::MetaMail,
+        key: mail_key(mailbox, message),
+        item: mail.to_item(),
+        condition: Condition(vec![Check::Absent]),
+    }
+}
 
 fn found_as(found: Option<&Item>) -> Result<Placed, StoreError> {
     let Some(item) = found else { return Ok(Placed::Found) };

@@ -11,7 +11,7 @@ use std::{
 };
 
 use puro_metadata::store::{
-    Condition, Consistency, Item, ItemStore, Key, Table, Update, Value,
+    Condition, Consistency, Item, ItemStore, Key, PutCall, Table, Update, UpdateCall, Value,
     embedded::{EmbeddedOptions, EmbeddedStore, OpenError},
 };
 
@@ -189,4 +189,21 @@ fn a_file_in_place_of_the_directory_is_an_error_that_names_it() {
     let error = open(&file).unwrap_err();
     assert!(matches!(error, OpenError::Folder { .. }), "{error:?}");
     assert!(error.to_string().contains("file"), "{error}");
+}
+
+#[tokio::test]
+async fn a_put_and_the_update_behind_it_are_one_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).unwrap();
+    let before = store.stats();
+    let condition = Condition::default;
+    let put = PutCall { table: Table::User, key: key("a"), item: item(1), condition: condition() };
+    let update = Update { add: vec![("n".to_owned(), 2)], ..Update::default() };
+    let update = UpdateCall { table: Table::User, key: key("b"), update, condition: condition() };
+    assert_eq!(store.put_then_update(put, update).await, Ok(Ok(item(2))));
+    let after = store.stats();
+    assert_eq!((after.writes - before.writes, after.commits - before.commits), (2, 1));
+    drop(store);
+    let store = open(folder.path()).unwrap();
+    assert_eq!((read(&store, "a").await, read(&store, "b").await), (Some(item(1)), Some(item(2))));
 }

@@ -147,6 +147,32 @@ pub enum StoreError {
     Internal(String),
 }
 
+/// A call of [`ItemStore::put`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PutCall {
+    /// The table.
+    pub table: Table,
+    /// The item's key.
+    pub key: Key,
+    /// The item.
+    pub item: Item,
+    /// What must hold of the item as it was.
+    pub condition: Condition,
+}
+
+/// A call of [`ItemStore::update`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpdateCall {
+    /// The table.
+    pub table: Table,
+    /// The item's key.
+    pub key: Key,
+    /// The changes.
+    pub update: Update,
+    /// What must hold of the item as it was.
+    pub condition: Condition,
+}
+
 /// A store of items.
 ///
 /// All verbs are cancel-safe in this sense: a dropped future leaves the store consistent, the write applied or not.
@@ -181,6 +207,21 @@ pub trait ItemStore: Send + Sync + fmt::Debug + 'static {
         update: Update,
         condition: Condition,
     ) -> Result<Item, StoreError>;
+
+    /// Puts an item and then, where that was answered with success, changes another: two calls of their own, made for
+    /// one trip's wait where the store can. Not atomic: a crash may leave the first without the second, and never the
+    /// second without the first.
+    ///
+    /// # Errors
+    /// The outer result is that of the put; where it is an error the update was not made. The inner is the update's.
+    async fn put_then_update(
+        &self,
+        put: PutCall,
+        update: UpdateCall,
+    ) -> Result<Result<Item, StoreError>, StoreError> {
+        self.put(put.table, put.key, put.item, put.condition).await?;
+        Ok(self.update(update.table, update.key, update.update, update.condition).await)
+    }
 
     /// Deletes an item if the condition holds; an absent one counts as deleted. Durable once answered.
     async fn delete(&self, table: Table, key: Key, condition: Condition) -> Result<(), StoreError>;

@@ -11,6 +11,7 @@ pub(super) async fn suite(store: &dyn ItemStore) {
     an_insert_is_idempotent(store).await;
     the_wrong_kind_is_refused(store).await;
     one_attribute_changes_once(store).await;
+    an_update_follows_its_put(store).await;
 }
 
 fn add(name: &str, amount: i64) -> Update {
@@ -110,4 +111,39 @@ async fn one_attribute_changes_once(store: &dyn ItemStore) {
         invalid(store.update(Table::Folder, key.clone(), update, always()).await);
     }
     assert_eq!(read(store, Table::Folder, &key).await, None);
+}
+
+/// The update sees the put, is not made where the put is refused, and leaves the put in place where it is itself refused.
+async fn an_update_follows_its_put(store: &dyn ItemStore) {
+    let (first, second) = (key("update/follows", "first"), key("update/follows", "second"));
+    let put = |number| PutCall {
+        table: Table::Folder,
+        key: first.clone(),
+        item: item([("n", Value::Number(number))]),
+        condition: when(Check::Absent),
+    };
+    let bump = |key: &Key, condition| UpdateCall {
+        table: Table::Folder,
+        key: key.clone(),
+        update: add("n", 1),
+        condition,
+    };
+    let one = item([("n", Value::Number(1))]);
+    let made = store.put_then_update(put(40), bump(&second, always())).await;
+    assert_eq!(made, Ok(Ok(one.clone())));
+    let there = item([("n", Value::Number(40))]);
+    assert_eq!(read(store, Table::Folder, &first).await, Some(there.clone()));
+
+    refused(store.put_then_update(put(50), bump(&second, always())).await, Some(there));
+    assert_eq!(read(store, Table::Folder, &second).await, Some(one.clone()), "its put was refused");
+
+    store.delete(Table::Folder, first.clone(), always()).await.unwrap();
+    let made = store.put_then_update(put(60), bump(&second, when(Check::Absent))).await;
+    refused(made.unwrap(), Some(one));
+    let there = Some(item([("n", Value::Number(60))]));
+    assert_eq!(read(store, Table::Folder, &first).await, there, "only the update was refused");
+
+    store.delete(Table::Folder, first.clone(), always()).await.unwrap();
+    let made = store.put_then_update(put(70), bump(&first, always())).await;
+    assert_eq!(made, Ok(Ok(item([("n", Value::Number(71))]))), "the update sees the put");
 }

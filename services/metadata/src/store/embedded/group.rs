@@ -16,23 +16,40 @@ use super::{
 /// What a caller is told: the item as the write left it.
 pub(super) type Answer = Result<Option<Item>, StoreError>;
 
-/// One caller's write. It keeps its place in the queue until it is answered.
+/// A write to one item.
 #[derive(Debug)]
-pub(super) struct Job {
+pub(super) struct Write {
     pub(super) table: Table,
     pub(super) key: Key,
     pub(super) condition: Condition,
     pub(super) change: Change,
+    /// Dropped unanswered where the write was not made because the one before it was refused.
     pub(super) answer: oneshot::Sender<Answer>,
-    pub(super) _place: OwnedSemaphorePermit,
 }
 
-/// A job that has been decided: its answer holds once the group is durable.
+/// One caller's write, and perhaps another to be made in the same group where the first is not refused. It keeps its
+/// place in the queue until it is answered.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) write: Write,
+    pub(super) then: Option<Box<Write>>,
+    pub(super) place: OwnedSemaphorePermit,
+}
+
+impl Job {
+    /// Returns how many writes it is.
+    pub(super) fn length(&self) -> usize {
+        1 + usize::from(self.then.is_some())
+    }
+}
+
+/// A write that has been decided: its answer holds once the group is durable.
 #[derive(Debug)]
 pub(super) struct Decided {
     pub(super) answer: Answer,
     pub(super) to: oneshot::Sender<Answer>,
-    _place: OwnedSemaphorePermit,
+    /// Of the job's last write.
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Decided {
@@ -58,14 +75,22 @@ struct Touched {
 /// other than it was.
 pub(super) fn decide_all(engine: &Engine, jobs: Vec<Job>) -> (Vec<Decided>, Vec<StoredWrite>) {
     let mut touched = HashMap::new();
-    let decided = jobs
-        .into_iter()
-        .map(|job| {
-            let Job { table, key, condition, change, answer: to, _place } = job;
-            let answer = decide_one(engine, &mut touched, table, &key, &condition, change);
-            Decided { answer, to, _place }
-        })
-        .collect();
+    let mut decided = Vec::with_capacity(jobs.len());
+    let mut decide = |write: Write| {
+        let Write { table, key, condition, change, answer: to } = write;
+        let answer = decide_one(engine, &mut touched, table, &key, &condition, change);
+        Decided { answer, to, _place: None }
+    };
+    for Job { write, then, place } in jobs {
+        let mut last = decide(write);
+        if let Some(then) = then
+            && last.answer.is_ok()
+        {
+            let first = std::mem::replace(&mut last, decide(*then));
+            decided.push(first);
+        }
+        decided.push(Decided { _place: Some(place), ..last });
+    }
     (decided, writes(touched))
 }
 

@@ -32,12 +32,13 @@ pub use self::shared::EmbeddedStats;
 use self::{
     engine::{Engine, EngineError},
     folder::Folder,
-    group::Job,
+    group::{Job, Write},
     shared::Shared,
     writer::Writer,
 };
 use super::{
-    Condition, Consistency, Item, ItemStore, Key, Page, Query, StoreError, Table, Update,
+    Condition, Consistency, Item, ItemStore, Key, Page, PutCall, Query, StoreError, Table, Update,
+    UpdateCall,
     decide::{self, Change},
 };
 
@@ -130,13 +131,17 @@ impl EmbeddedStore {
         change: Change,
     ) -> Result<Option<Item>, StoreError> {
         decide::check_write(table, &key, &change)?;
+        let (answer, answered) = oneshot::channel();
+        self.queue(Write { table, key, condition, change, answer }, None).await?;
+        answered.await.unwrap_or_else(|_| Err(died()))
+    }
+
+    /// Hands writes to the writer thread once there is a place for them.
+    async fn queue(&self, write: Write, then: Option<Box<Write>>) -> Result<(), StoreError> {
         let gone = |_| StoreError::Unavailable("the store is closed".into());
         let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| gone(()))?;
-        let (answer, answered) = oneshot::channel();
-        let job = Job { table, key, condition, change, answer, _place: place };
         let jobs = self.jobs.as_ref().ok_or(()).map_err(gone)?;
-        jobs.send(job).map_err(|_| gone(()))?;
-        answered.await.unwrap_or_else(|_| Err(StoreError::OutcomeUnknown("the writer thread died".into())))
+        jobs.send(Job { write, then, place }).map_err(|_| gone(()))
     }
 
     async fn page(
@@ -147,6 +152,10 @@ impl EmbeddedStore {
         let page = tokio::task::spawn_blocking(move || shared.read(read)).await;
         page.unwrap_or_else(|error| Err(StoreError::Internal(format!("a read did not finish: {error}"))))
     }
+}
+
+fn died() -> StoreError {
+    StoreError::OutcomeUnknown("the writer thread died".into())
 }
 
 impl Drop for EmbeddedStore {
@@ -204,6 +213,29 @@ impl ItemStore for EmbeddedStore {
         condition: Condition,
     ) -> Result<Item, StoreError> {
         self.write(table, key, condition, Change::Update(update)).await.map(Option::unwrap_or_default)
+    }
+
+    /// Both in one group, which is written with one fsync.
+    async fn put_then_update(
+        &self,
+        put: PutCall,
+        update: UpdateCall,
+    ) -> Result<Result<Item, StoreError>, StoreError> {
+        let change = Change::Update(update.update);
+        if let Err(error) = decide::check_write(update.table, &update.key, &change) {
+            self.put(put.table, put.key, put.item, put.condition).await?;
+            return Ok(Err(error));
+        }
+        let (answer, updated) = oneshot::channel();
+        let UpdateCall { table, key, condition, update: _ } = update;
+        let then = Write { table, key, condition, change, answer };
+        let change = Change::Put(put.item);
+        decide::check_write(put.table, &put.key, &change)?;
+        let (answer, was_put) = oneshot::channel();
+        let PutCall { table, key, condition, item: _ } = put;
+        self.queue(Write { table, key, condition, change, answer }, Some(Box::new(then))).await?;
+        was_put.await.unwrap_or_else(|_| Err(died()))?;
+        Ok(updated.await.unwrap_or_else(|_| Err(died())).map(Option::unwrap_or_default))
     }
 
     async fn delete(&self, table: Table, key: Key, condition: Condition) -> Result<(), StoreError> {

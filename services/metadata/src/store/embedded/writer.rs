@@ -93,10 +93,10 @@ impl Writer {
     fn serve(&mut self, first: Job) {
         let mut jobs = vec![first];
         jobs.extend(self.queue.try_iter().take(GROUP_LENGTH - 1));
-        count(&self.shared.counters.writes, jobs.len());
+        count(&self.shared.counters.writes, jobs.iter().map(Job::length).sum());
         if !self.ready() {
             for job in jobs {
-                let _ = job.answer.send(Err(shared::closed()));
+                let _ = job.write.answer.send(Err(shared::closed()));
             }
             return;
         }
@@ -262,7 +262,10 @@ mod tests {
     use crate::store::{
         Condition, Item, Key, Table, Value,
         decide::Change,
-        embedded::{OpenError, group::Answer},
+        embedded::{
+            OpenError,
+            group::{Answer, Write},
+        },
     };
 
     fn key() -> Key {
@@ -285,7 +288,8 @@ mod tests {
         let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let (answer, answered) = oneshot::channel();
         let (table, change) = (Table::User, Change::Put(item()));
-        let job = Job { table, key: key(), condition: Condition::default(), change, answer, _place: place };
+        let write = Write { table, key: key(), condition: Condition::default(), change, answer };
+        let job = Job { write, then: None, place };
         let (decided, writes) =
             writer.shared.read(|engine| Ok(group::decide_all(engine, vec![job]))).unwrap();
         (decided, writes, answered)
