@@ -20,6 +20,7 @@ const TEST_TOOLS: &[Tool] = &[
     ("fetchmail", "fetchmail"),
     ("postal", "postal"),
     ("rabid", "postal"),
+    ("strace", "strace"),
     ("unshare", "util-linux"),
     ("nsenter", "util-linux"),
     ("chattr", "e2fsprogs"),
