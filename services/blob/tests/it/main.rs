@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod blobs;
 #[cfg(test)]
+mod contract;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod group_commit;
@@ -12,3 +14,5 @@ mod grpc;
 mod large;
 #[cfg(test)]
 mod rig;
+#[cfg(test)]
+mod served;
