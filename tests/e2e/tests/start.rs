@@ -31,20 +31,24 @@ fn the_lines_to_paste_work_and_are_printed_once() {
     assert_eq!(again.out, fetched.out);
 }
 
-/// What keeps a secret is readable by its owner alone.
+/// Mail, password hashes and the private key are readable by their owner alone, and so is everything around them.
 #[test]
-fn the_private_key_is_private() {
+fn the_data_is_private() {
     use std::os::unix::fs::PermissionsExt;
-    let system = System::start(Mode::Single);
-    let mut keys = 0;
-    for file in files_below(system.data()) {
-        let text = fs::read(&file).unwrap_or_default();
-        if text.windows(11).any(|word| word == b"PRIVATE KEY") {
-            keys += 1;
-            assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o077, 0, "{}", file.display());
+    for mode in [Mode::Single, Mode::Four] {
+        let system = System::start(mode);
+        system.deliver("alice@example.test", b"Subject: private\r\n\r\nA body.\r\n");
+        let made = below(system.data());
+        for folder in ["tls", "metadata", "blob"] {
+            let folder = system.data().join(folder);
+            let file = |path: &std::path::PathBuf| path.starts_with(&folder) && path.is_file();
+            assert!(made.iter().any(file), "nothing in {}", folder.display());
+        }
+        for path in made {
+            let bits = fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(bits & 0o077, 0, "{mode:?} {}: {bits:o}", path.display());
         }
     }
-    assert!(keys > 0, "a self-signed certificate was made");
 }
 
 /// All faults at once, before any port is bound, exit code 64; `--check-config` says the same.
@@ -161,11 +165,12 @@ fn certificate(cert: &Path, key: &Path, name: &str) {
         .ok();
 }
 
-fn files_below(folder: &Path) -> Vec<std::path::PathBuf> {
-    let mut files = Vec::new();
+/// The folder and everything in it.
+fn below(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut paths = vec![folder.to_owned()];
     for entry in fs::read_dir(folder).unwrap().flatten() {
         let path = entry.path();
-        if path.is_dir() { files.extend(files_below(&path)) } else { files.push(path) }
+        if path.is_dir() { paths.extend(below(&path)) } else { paths.push(path) }
     }
-    files
+    paths
 }

@@ -3,6 +3,7 @@
 use std::{future::Future, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
+use rustix::fs::Mode;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Process;
@@ -141,6 +142,7 @@ where
     if flags.check_config || flags.print_config {
         return exit::OK;
     }
+    keep_private();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return refuse(&StartError::Other(error.into())),
@@ -160,6 +162,12 @@ where
         Ok(()) => exit::OK,
         Err(error) => refuse(&error),
     }
+}
+
+/// What this process makes holds mail, password hashes and keys: nobody else's business, whatever umask a shell or a
+/// service manager left. It goes for the whole process, so also for what the stores' libraries make.
+fn keep_private() {
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
 }
 
 const TELEMETRY_GRACE: Duration = Duration::from_secs(3);

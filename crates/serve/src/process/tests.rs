@@ -89,6 +89,11 @@ mod whole {
             let wanted =
                 listener::Wanted { key: "smtp.listen", listen: settings.smtp.listen, implicit_tls: false };
             let _bound = listener::bind(&[wanted])?;
+            // As a store's library does it: with no mode in mind.
+            if mode == "make" {
+                std::fs::create_dir_all(&settings.general.data_dir).unwrap();
+                std::fs::write(settings.general.data_dir.join("file"), "mail").unwrap();
+            }
             let handle = process.clone();
             process.spawn(Phase::Front, async move {
                 handle.stopped(Phase::Front).cancelled().await;
@@ -117,7 +122,10 @@ mod whole {
     }
 
     fn start(arguments: &str, environment: &[(&str, &str)]) -> Running {
-        let child = Command::new(std::env::current_exe().unwrap())
+        // A wide umask, as a careless shell might leave; the shell becomes the process.
+        let child = Command::new("/bin/sh")
+            .args(["-c", "umask 0 && exec \"$0\" \"$@\""])
+            .arg(std::env::current_exe().unwrap())
             .args(["--exact", "process::tests::whole::child", "--nocapture"])
             .env_clear()
             .env("PURO_TEST_CHILD", format!("{arguments} admin.listen=127.0.0.1:0"))
@@ -190,6 +198,23 @@ mod whole {
             lines.read_to_string(&mut rest).unwrap();
             assert!(rest.contains("draining"), "{rest}");
             assert_eq!(end(child).0, Some(0));
+        }
+    }
+
+    #[test]
+    fn what_it_makes_is_private_whatever_umask_it_got() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let ports = folder.path().join("ports.json");
+        let data = folder.path().join("outer/data");
+        let arguments = format!("make smtp.listen=127.0.0.1:0 data_dir={}", data.display());
+        let mut child = start(&arguments, &[(PORTS_FILE, ports.to_str().unwrap())]);
+        let _lines = wait_for(&mut child, "ready");
+        signal(&child, Signal::TERM);
+        assert_eq!(end(child).0, Some(0));
+        for made in [ports, data.clone(), data.join("file")] {
+            let mode = std::fs::metadata(&made).unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{}: {mode:o}", made.display());
         }
     }
 

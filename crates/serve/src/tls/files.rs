@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     io::Write,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -100,10 +100,14 @@ impl Files {
         let cert = params.self_signed(&key).map_err(fault)?;
         let expires = (now + VALID).duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let folder = self.cert.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder).map_err(|source| TlsError::Write { path: folder.to_owned(), source })?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|source| TlsError::Write { path: folder.to_owned(), source })?;
         // The key first: a certificate without its key would look finished.
-        write(&self.key, 0o600, &key.serialize_pem())?;
-        write(&self.cert, 0o644, &format!("{EXPIRES}{expires}\n{}", cert.pem()))
+        write(&self.key, &key.serialize_pem())?;
+        write(&self.cert, &format!("{EXPIRES}{expires}\n{}", cert.pem()))
     }
 }
 
@@ -111,12 +115,12 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })
 }
 
-/// Writes a file whole or not at all.
-fn write(path: &Path, mode: u32, text: &str) -> Result<(), TlsError> {
+/// Writes a file that only its owner can read, whole or not at all.
+fn write(path: &Path, text: &str) -> Result<(), TlsError> {
     let partial = path.with_extension("new");
     let written = || -> io::Result<()> {
         let _ = fs::remove_file(&partial);
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&partial)?;
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&partial, path)

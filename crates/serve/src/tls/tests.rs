@@ -27,8 +27,10 @@ fn write_pair(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
 fn the_first_start_makes_a_certificate_and_the_second_keeps_it() {
     let folder = tempfile::tempdir().unwrap();
     let first = CertificateStore::open(&settings(folder.path())).unwrap();
-    let key = folder.path().join("tls/self-signed.key");
-    assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+    for (name, mode) in [("tls", 0o700), ("tls/self-signed.key", 0o600), ("tls/self-signed.pem", 0o600)] {
+        let metadata = fs::metadata(folder.path().join(name)).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o777, mode, "{name}");
+    }
     let second = CertificateStore::open(&settings(folder.path())).unwrap();
     assert_eq!(in_use(&first), in_use(&second));
 }
