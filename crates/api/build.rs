@@ -1,6 +1,6 @@
 //! Compiles the .proto files of the project with protox, so that no protoc is needed.
 
-use std::path::Path;
+use std::{env, path::Path};
 
 const FILES: [&str; 5] = [
     "puro/blob/v1/blob.proto",
@@ -11,7 +11,8 @@ const FILES: [&str; 5] = [
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    // Asked when it runs: a build script that was built in another copy of the tree would look there.
+    let root = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
     println!("cargo:rerun-if-changed={}", root.display());
     let descriptors = protox::compile(FILES, [&root])?;
     tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
