@@ -83,9 +83,24 @@ both_modes! {
     }
 
     fn configuration_is_read_and_set(system) {
-        system.operator(&["config", "set", "retention", "30"]).ok();
-        system.operator(&["config", "get", "retention"]).ok().says("30");
-        system.operator(&["config", "set", "no_such_name", "1"]).code(1);
+        system.operator(&["config", "set", "read_capacity_units", "30"]).ok();
+        system.operator(&["config", "get", "read_capacity_units"]).ok().says("30");
+        for name in ["no_such_name", "max_message_size", "retention"] {
+            system.operator(&["config", "set", name, "1"]).code(1);
+            system.operator(&["config", "get", name]).code(1);
+        }
+    }
+
+    fn the_domain_of_logins_without_one_is_set(system) {
+        system.operator(&["config", "set", "domain", "other.test"]).code(1);
+        system.operator(&["domain", "add", "other.test"]).ok();
+        system.operator_with(&["user", "add", "dora@other.test", "--password-stdin"], PASSWORD).ok();
+        let mut pop3 = system.pop3();
+        pop3.command("USER dora", "+OK");
+        pop3.command(&format!("PASS {PASSWORD}"), "-ERR [AUTH]");
+        system.operator(&["config", "set", "domain", "other.test"]).ok();
+        pop3.command("USER dora", "+OK");
+        pop3.command(&format!("PASS {PASSWORD}"), "+OK");
     }
 
     fn an_unreachable_system_is_69(system) {

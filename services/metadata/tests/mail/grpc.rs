@@ -98,7 +98,7 @@ async fn aliases_settings_and_the_store() {
     assert_eq!(admin.config(Some("domain")).await.unwrap(), [entry("domain", "example.org")]);
     let unknown = admin.set_config(entry("colour", "red")).await;
     assert!(matches!(unknown, Err(Failure::Invalid(_))), "{unknown:?}");
-    let unset = admin.config(Some("retention")).await;
+    let unset = admin.config(Some("read_capacity_units")).await;
     assert!(matches!(unset, Err(Failure::NotFound(_))), "{unset:?}");
 
     let status = admin.check().await.unwrap();

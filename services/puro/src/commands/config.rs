@@ -10,11 +10,22 @@ use crate::{
     output::{Row, say},
 };
 
+/// What can be set, in the help.
+const NAMES: &str = "\
+Settings:
+  domain                The domain of logins and of `postmaster` without one
+  postmaster            The address that takes mail for the postmaster of domains that have none
+  read_capacity_units   Kept for the tables on DynamoDB; the embedded store does not use it
+  write_capacity_units  As read_capacity_units, for writes
+
+Limits of sessions are set in the configuration file: see puro.example.toml.";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Request {
     /// Show a setting, or all of them
     Get { name: Option<String> },
     /// Change a setting
+    #[command(after_help = NAMES)]
     Set { name: String, value: String },
 }
 
@@ -53,7 +64,13 @@ pub(super) async fn run(session: &Session, request: Request) -> Result<(), Fault
         Request::Set { name, value } => {
             let entry = ConfigEntry { name: name.clone(), value };
             session.metadata(session.admin.set_config(entry).await)?;
-            say(format_args!("{name} is set; all replicas know within 30 seconds."));
+            if name.ends_with("_capacity_units") {
+                say(format_args!(
+                    "{name} is kept for the tables on DynamoDB; the embedded store does not use it."
+                ));
+            } else {
+                say(format_args!("{name} is set; all replicas know within 30 seconds."));
+            }
             Ok(())
         }
     }

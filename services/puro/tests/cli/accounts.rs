@@ -108,14 +108,17 @@ async fn aliases_gain_and_lose_targets() {
 #[tokio::test]
 async fn settings_are_checked_kept_and_shown() {
     let system = System::start().await;
-    system.run("config set retention 30").await.done();
-    assert_eq!(system.run("config get retention").await.done(), "30\n");
+    system.run("config set read_capacity_units 30").await.done();
+    assert_eq!(system.run("config get read_capacity_units").await.done(), "30\n");
     assert_eq!(
-        system.run("config get retention --json").await.json(),
-        json!({"name": "retention", "value": "30"})
+        system.run("config get read_capacity_units --json").await.json(),
+        json!({"name": "read_capacity_units", "value": "30"})
     );
-    assert!(system.run("config get").await.done().contains("retention\t30\n"));
-    system.run("config set retention soon").await.refused(1, &["invalid", "retention"]);
-    system.run("config set no_such_thing 1").await.refused(1, &["no_such_thing"]);
-    assert_eq!(system.run("config get retention").await.done(), "30\n");
+    assert!(system.run("config get").await.done().contains("read_capacity_units\t30\n"));
+    system.run("config set read_capacity_units soon").await.refused(1, &["invalid", "read_capacity_units"]);
+    for name in ["no_such_thing", "max_message_size", "retention"] {
+        let told = ["no such setting", name, "known: domain, postmaster"];
+        system.run(&format!("config set {name} 1")).await.refused(1, &told);
+    }
+    assert_eq!(system.run("config get read_capacity_units").await.done(), "30\n");
 }
