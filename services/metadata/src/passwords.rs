@@ -7,7 +7,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -59,6 +59,7 @@ pub(crate) struct Passwords {
     running: Arc<Semaphore>,
     queued: AtomicUsize,
     queued_max: usize,
+    computed: AtomicU64,
     /// Keyed, so that what is in memory cannot be searched for passwords off line.
     key: [u8; 32],
     /// Until when a success is remembered, by the keyed hash of address, password and stored hash.
@@ -86,9 +87,15 @@ impl Passwords {
             running: Arc::new(Semaphore::new(limits.at_once.max(1))),
             queued: AtomicUsize::new(0),
             queued_max: limits.waiting.saturating_add(limits.at_once),
+            computed: AtomicU64::new(0),
             key: random_octets(random)?,
             successes: Cache::new(limits.remembered.max(1)),
         })
+    }
+
+    /// Returns how many hashes were computed so far.
+    pub(crate) fn computed(&self) -> u64 {
+        self.computed.load(Ordering::SeqCst)
     }
 
     /// Returns the PHC string of a new password.
@@ -158,6 +165,7 @@ impl Passwords {
         }
         let closed = |_| MetadataError::Unavailable("shutting down".to_owned());
         let permit = Arc::clone(&self.running).acquire_owned().await.map_err(closed)?;
+        self.computed.fetch_add(1, Ordering::SeqCst);
         let task = tokio::task::spawn_blocking(move || {
             let result = work();
             // Held by the work, not by the caller: a caller that gives up must not let more run at once.

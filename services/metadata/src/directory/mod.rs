@@ -77,6 +77,12 @@ impl Metadata {
         }
     }
 
+    /// Returns how many password hashes this process has computed, for checks and for new passwords: what logins cost.
+    #[must_use]
+    pub fn password_hashes(&self) -> u64 {
+        self.passwords.computed()
+    }
+
     /// Says whether an account may use an address as envelope sender: its own, with or without a tag, and aliases that
     /// name the account.
     ///
