@@ -119,6 +119,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         // `timeout` leads a process group: what it started, and what that started, ends with it.
         let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
