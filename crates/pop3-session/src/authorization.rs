@@ -29,7 +29,7 @@ impl Session {
 
     /// Says whether the peer may send a password now.
     fn password_allowed(&self) -> bool {
-        self.config.plaintext_auth.allows(&self.peer)
+        self.config.plaintext_auth.allows(self.peer.ip, self.peer.tls.is_some())
     }
 
     fn stls_offered(&self) -> bool {

@@ -1,6 +1,8 @@
 //! What an operator decides about SMTP sessions.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
+
+use puro_session::PlaintextAuth;
 
 /// The settings of every session of one listener.
 #[derive(Debug, Clone)]
@@ -64,28 +66,6 @@ pub enum BareLineEnds {
     Refuse,
     /// Each becomes CRLF.
     Normalise,
-}
-
-/// Where passwords may be sent in clear.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PlaintextAuth {
-    /// Only inside TLS.
-    Never,
-    /// Also from this machine itself.
-    Loopback,
-    /// Anywhere.
-    Always,
-}
-
-impl PlaintextAuth {
-    /// Says whether a client at this address may log in without TLS.
-    pub fn allows(self, ip: IpAddr) -> bool {
-        match self {
-            Self::Never => false,
-            Self::Loopback => ip.to_canonical().is_loopback(),
-            Self::Always => true,
-        }
-    }
 }
 
 /// Patience (RFC 5321 section 4.5.3.2.7 asks a server for at least 5 minutes).

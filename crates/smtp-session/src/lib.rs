@@ -16,6 +16,7 @@ mod question;
 mod reply;
 mod session;
 
-pub use config::{BareLineEnds, Config, Limits, Listener, PlaintextAuth, Timeouts};
+pub use config::{BareLineEnds, Config, Limits, Listener, Timeouts};
+pub use puro_session::PlaintextAuth;
 pub use question::{Answer, Envelope, Question, RecipientVerdict, SenderVerdict};
 pub use session::{Session, Summary};

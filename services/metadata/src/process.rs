@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
-use puro_api::{Backend, BlobClient, Endpoint};
+use puro_api::{Backend, BlobClient};
 use puro_serve::{
     config::{MetadataStore, Settings},
     grpc,
@@ -34,7 +34,7 @@ pub async fn open(settings: &Settings, blob: Backend, process: &Process) -> Resu
     let config = MetadataConfig { worker: settings.general.hostname.clone(), ..MetadataConfig::default() };
     let segments = Arc::new(BlobSegments(BlobClient::new(blob)));
     let metadata = Metadata::new(store, segments, Arc::new(SystemClock), Arc::new(SystemRandom), config)
-        .map_err(other)?;
+        .map_err(StartError::other)?;
     let metadata = Arc::new(metadata);
     let worker = Arc::clone(&metadata);
     let stop = process.stopped(Phase::Back).clone();
@@ -52,8 +52,7 @@ pub async fn build(settings: Settings, process: Process) -> Result<(), StartErro
         listen: settings.metadata.listen,
         implicit_tls: false,
     }])?;
-    let endpoint: Endpoint = settings.blob.url.as_str().parse().map_err(other)?;
-    let blob = Backend::new(endpoint, puro_api::Settings::default());
+    let blob = Backend::at(settings.blob.url.as_str()).map_err(StartError::other)?;
     let routes = open(&settings, blob, &process).await?;
     for bound in listeners {
         grpc::spawn_tcp("metadata", routes.clone(), bound, &process);
@@ -71,13 +70,9 @@ async fn open_store(settings: &Settings) -> Result<Arc<dyn ItemStore>, StartErro
             // Replaying the journal takes a while, off the runtime's threads.
             let opening =
                 tokio::task::spawn_blocking(move || EmbeddedStore::open(&folder, EmbeddedOptions::default()));
-            Ok(Arc::new(opening.await.map_err(other)?.map_err(other)?))
+            Ok(Arc::new(opening.await.map_err(StartError::other)?.map_err(StartError::other)?))
         }
     }
-}
-
-fn other(error: impl std::error::Error + Send + Sync + 'static) -> StartError {
-    StartError::Other(Box::new(error))
 }
 
 /// Segments behind the blob service.

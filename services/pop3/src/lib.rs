@@ -12,10 +12,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use puro_api::{Backend, BlobClient, DirectoryClient, MaildropClient};
-use puro_pop3_session::{Config, Limits, PlaintextAuth, Session, Timeouts};
+use puro_pop3_session::{Config, Limits, Session, Timeouts};
 use puro_serve::{
     config::{self, Settings},
-    driver,
     listener::{self, BindErrors, Connection, Front, FrontLimits, Protocol, Refusal, Wanted},
     process::Process,
 };
@@ -111,15 +110,8 @@ pub fn spawn(
 }
 
 fn front_limits(settings: &Settings) -> FrontLimits {
-    let pop3 = &settings.pop3;
-    let handshake = settings.tls.handshake_timeout;
-    FrontLimits {
-        connections: pop3.max_connections,
-        connections_per_address: pop3.max_connections_per_address,
-        proxies: settings.general.proxy_protocol_from.clone(),
-        proxy_timeout: handshake,
-        driver: driver::Limits { write_stall: pop3.write_timeout, handshake, ..driver::Limits::default() },
-    }
+    let config::Pop3 { max_connections, max_connections_per_address, write_timeout, .. } = settings.pop3;
+    FrontLimits::new(settings, max_connections, max_connections_per_address, write_timeout)
 }
 
 fn session_config(settings: &Settings, tls_available: bool) -> Config {
@@ -127,11 +119,7 @@ fn session_config(settings: &Settings, tls_available: bool) -> Config {
     Config {
         implementation: format!("PuRo-Mail-{}", env!("CARGO_PKG_VERSION")),
         tls_available,
-        plaintext_auth: match settings.general.allow_plaintext_auth {
-            config::PlaintextAuth::Never => PlaintextAuth::Never,
-            config::PlaintextAuth::Loopback => PlaintextAuth::Loopback,
-            config::PlaintextAuth::Always => PlaintextAuth::Always,
-        },
+        plaintext_auth: settings.general.allow_plaintext_auth,
         timeouts: Timeouts { inactivity: pop3.idle_timeout, ..Timeouts::default() },
         limits: Limits { failed_logins: pop3.max_errors, bad_lines: pop3.max_errors, ..Limits::default() },
         ..Config::new(settings.general.hostname.clone())

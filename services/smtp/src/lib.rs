@@ -18,11 +18,10 @@ use jiff::Timestamp;
 use puro_api::{Backend, BlobClient, DeliveryClient, DirectoryClient};
 use puro_serve::{
     config::{self, Settings},
-    driver,
     listener::{self, BindErrors, Connection, Front, FrontLimits, Protocol, Refusal, Wanted},
     process::Process,
 };
-use puro_smtp_session::{BareLineEnds, Config, Limits, Listener, PlaintextAuth, Session, Timeouts};
+use puro_smtp_session::{BareLineEnds, Config, Limits, Listener, Session, Timeouts};
 use tokio_rustls::TlsAcceptor;
 
 pub use handler::SessionHandler;
@@ -143,15 +142,8 @@ pub fn spawn(
 }
 
 fn front_limits(settings: &Settings) -> FrontLimits {
-    let smtp = &settings.smtp;
-    let handshake = settings.tls.handshake_timeout;
-    FrontLimits {
-        connections: smtp.max_connections,
-        connections_per_address: smtp.max_connections_per_address,
-        proxies: settings.general.proxy_protocol_from.clone(),
-        proxy_timeout: handshake,
-        driver: driver::Limits { write_stall: smtp.write_timeout, handshake, ..driver::Limits::default() },
-    }
+    let config::Smtp { max_connections, max_connections_per_address, write_timeout, .. } = settings.smtp;
+    FrontLimits::new(settings, max_connections, max_connections_per_address, write_timeout)
 }
 
 fn session_config(settings: &Settings, tls_available: bool) -> Config {
@@ -164,11 +156,7 @@ fn session_config(settings: &Settings, tls_available: bool) -> Config {
             config::BareLineEnds::Normalise => BareLineEnds::Normalise,
         },
         tls_available,
-        plaintext_auth: match settings.general.allow_plaintext_auth {
-            config::PlaintextAuth::Never => PlaintextAuth::Never,
-            config::PlaintextAuth::Loopback => PlaintextAuth::Loopback,
-            config::PlaintextAuth::Always => PlaintextAuth::Always,
-        },
+        plaintext_auth: settings.general.allow_plaintext_auth,
         timeouts: Timeouts {
             greeting: smtp.command_timeout,
             command: smtp.command_timeout,

@@ -40,6 +40,9 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a probe may go unanswered.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Between two attempts to reach a service that a process waits for.
+const REACH_AGAIN: Duration = Duration::from_millis(500);
+
 /// How long each kind of call may take, retries included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadlines {
@@ -165,6 +168,23 @@ impl Backend {
             Ok(answer) if answer.status() == ServingStatus::Serving => Ok(()),
             Ok(answer) => Err(Failure::Unavailable(format!("{} is {:?}", self.0.name, answer.status()))),
             Err(failure) => Err(failure),
+        }
+    }
+
+    /// Makes the way to the service at this URL, `http://host:port`, with default settings. Must be called in a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// The text is no such URL.
+    pub fn at(url: &str) -> Result<Self, EndpointError> {
+        Ok(Self::new(url.parse()?, Settings::default()))
+    }
+
+    /// Waits until the service has once said that it serves. For a process that is not ready before that.
+    pub async fn reached(&self) {
+        while let Err(failure) = self.check().await {
+            tracing::info!(backend = self.0.name, error = %failure, "waiting for a back end");
+            tokio::time::sleep(REACH_AGAIN).await;
         }
     }
 

@@ -128,6 +128,18 @@ async fn a_name_is_looked_up_and_a_wrong_one_is_unavailable() {
 }
 
 #[tokio::test]
+async fn a_service_is_waited_for_until_it_answers() {
+    let address = refusing(11).await;
+    let backend = to(&[address]);
+    let mut reached = std::pin::pin!(backend.reached());
+    let early = tokio::time::timeout(std::time::Duration::from_millis(50), &mut reached).await;
+    assert!(early.is_err(), "nobody is there yet");
+    let serving = healthy().serve(address).await;
+    reached.await;
+    serving.stop().await;
+}
+
+#[tokio::test]
 async fn check_says_whether_somebody_answers() {
     let serving = healthy().serve(any_port(9)).await;
     assert_eq!(to(&[serving.address]).check().await, Ok(()), "no health service, but an answer");

@@ -4,11 +4,12 @@
 use std::{path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
+use puro_session::PlaintextAuth;
 use puro_types::ByteSize;
 
 use super::{
     section::{Key, Section, assign, sections},
-    value::{BareLineEnds, BlobStore, Listen, LogFormat, MetadataStore, PlaintextAuth, Raw, Setting, Url},
+    value::{BareLineEnds, BlobStore, Listen, LogFormat, MetadataStore, Raw, Setting, Url},
 };
 
 const fn minutes(number: u64) -> Duration {

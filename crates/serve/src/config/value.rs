@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
+use puro_session::PlaintextAuth;
 use puro_types::ByteSize;
 use toml::Value;
 
@@ -221,20 +222,9 @@ impl Setting for Url {
     }
 }
 
-/// Declares a setting that is one of a few words.
-macro_rules! choices {
-    ($(
-        $(#[doc = $doc:literal])*
-        $name:ident $( not yet [$($absent:literal),*] )? {
-            $( $(#[doc = $variant_doc:literal])* $variant:ident = $word:literal, )*
-        }
-    )*) => { $(
-        $(#[doc = $doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum $name {
-            $( $(#[doc = $variant_doc])* $variant, )*
-        }
-
+/// Makes a type a setting that is one of a few words.
+macro_rules! words {
+    ($name:ident { $( $variant:ident = $word:literal, )* } $( not yet [$($absent:literal),*] )?) => {
         impl Setting for $name {
             fn read(raw: Raw<'_>) -> Result<Self, String> {
                 match raw.text()? {
@@ -249,19 +239,32 @@ macro_rules! choices {
                 Value::String(word.to_owned())
             }
         }
+    };
+}
+
+words! {
+    PlaintextAuth { Never = "never", Loopback = "loopback", Always = "always", }
+}
+
+/// Declares a setting that is one of a few words.
+macro_rules! choices {
+    ($(
+        $(#[doc = $doc:literal])*
+        $name:ident $( not yet [$($absent:literal),*] )? {
+            $( $(#[doc = $variant_doc:literal])* $variant:ident = $word:literal, )*
+        }
+    )*) => { $(
+        $(#[doc = $doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name {
+            $( $(#[doc = $variant_doc])* $variant, )*
+        }
+
+        words! { $name { $( $variant = $word, )* } $( not yet [$($absent),*] )? }
     )* };
 }
 
 choices! {
-    /// When a password may travel in clear text.
-    PlaintextAuth {
-        /// Only inside TLS.
-        Never = "never",
-        /// Also without TLS, from a loopback address.
-        Loopback = "loopback",
-        /// From anywhere.
-        Always = "always",
-    }
     /// What becomes of a bare CR or a bare LF in a message.
     BareLineEnds {
         /// The message is refused.

@@ -19,6 +19,7 @@ use super::{
     proxy,
 };
 use crate::{
+    config::Settings,
     driver::{self, Context, Handler, Limits, Stream},
     process::{Phase, Process},
     telemetry,
@@ -71,6 +72,27 @@ pub struct FrontLimits {
     pub proxy_timeout: Duration,
     /// For the handshake of implicit TLS, for writes and for the end.
     pub driver: Limits,
+}
+
+impl FrontLimits {
+    /// What the settings say: the three of this front end, and what all share.
+    #[must_use]
+    pub fn new(
+        settings: &Settings,
+        connections: u32,
+        connections_per_address: u32,
+        write_timeout: Duration,
+    ) -> Self {
+        let handshake = settings.tls.handshake_timeout;
+        Self {
+            connections,
+            connections_per_address,
+            proxies: settings.general.proxy_protocol_from.clone(),
+            // A balancer sends it at once; what a client may take for TLS is more than enough.
+            proxy_timeout: handshake,
+            driver: Limits { write_stall: write_timeout, handshake, ..Limits::default() },
+        }
+    }
 }
 
 /// A front end's parts.

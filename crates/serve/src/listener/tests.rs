@@ -281,6 +281,19 @@ async fn every_listener_that_cannot_be_bound_is_named() {
 }
 
 #[test]
+fn limits_come_from_the_settings() {
+    let mut settings = crate::config::Settings::default();
+    settings.tls.handshake_timeout = Duration::from_secs(7);
+    settings.general.proxy_protocol_from = vec!["10.0.0.0/8".parse().unwrap()];
+    let limits = FrontLimits::new(&settings, 3, 2, Duration::from_secs(5));
+    assert_eq!((limits.connections, limits.connections_per_address), (3, 2));
+    assert_eq!(limits.proxies, settings.general.proxy_protocol_from);
+    assert_eq!(limits.proxy_timeout, Duration::from_secs(7));
+    assert_eq!(limits.driver.handshake, Duration::from_secs(7));
+    assert_eq!(limits.driver.write_stall, Duration::from_secs(5));
+}
+
+#[test]
 fn an_ipv6_network_counts_as_one() {
     let counted = |text: &str| front::counted(text.parse::<IpAddr>().unwrap()).to_string();
     assert_eq!(counted("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");

@@ -83,6 +83,11 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// Any other error.
+    pub fn other(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Other(Box::new(error))
+    }
+
     fn exit_code(&self) -> u8 {
         match self {
             Self::Settings(_) => exit::SETTINGS,

@@ -90,6 +90,21 @@ impl Process {
         &self.0.readiness
     }
 
+    /// Sets the readiness latch once this is done: for a front end, once its back ends have answered. A process that has
+    /// to end before does not wait for it.
+    pub fn ready_after<F>(&self, reached: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let process = self.clone();
+        self.spawn(Phase::Front, async move {
+            tokio::select! {
+                () = reached => process.readiness().set(),
+                () = process.stopped(Phase::Front).cancelled() => {}
+            }
+        });
+    }
+
     /// Notes where a listener is bound, by its setting's path.
     pub fn bound(&self, key: &'static str, address: std::net::SocketAddr) {
         self.0.ports.note(key, address);

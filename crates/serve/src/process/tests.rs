@@ -52,6 +52,25 @@ async fn readiness_does_not_come_back() {
 }
 
 #[tokio::test]
+async fn a_process_is_ready_once_its_back_ends_are_reached_and_drains_without_them() {
+    let drain = Drain { wait: Duration::ZERO, ..DRAIN };
+    let process = Process::new();
+    let (tell, told) = tokio::sync::oneshot::channel();
+    process.ready_after(async move { told.await.unwrap() });
+    tokio::task::yield_now().await;
+    assert!(!process.readiness().is_set());
+    tell.send(()).unwrap();
+    while !process.readiness().is_set() {
+        tokio::task::yield_now().await;
+    }
+    assert!(process.drain(&drain).await);
+
+    let waiting = Process::new();
+    waiting.ready_after(std::future::pending());
+    assert!(waiting.drain(&drain).await, "it does not wait for back ends that never come");
+}
+
+#[tokio::test]
 async fn a_failure_ends_the_process_and_the_first_reason_counts() {
     let process = Process::new();
     process.fail("the store is gone");

@@ -45,7 +45,7 @@ impl Session {
     /// Says whether a password may be sent over this connection as it is now (RFC 4954 section 4: what is not
     /// permitted is not advertised).
     pub(super) fn may_log_in_here(&self) -> bool {
-        self.tls.is_some() || self.config.plaintext_auth.allows(self.ip)
+        self.config.plaintext_auth.allows(self.ip, self.tls.is_some())
     }
 
     /// RFC 3207 section 4. What arrived in clear behind the command may have been slipped in by somebody in the
