@@ -129,3 +129,21 @@ impl<S: Transport> AsyncWrite for Stream<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_tcp_connection_acknowledges_at_once_when_told() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let quick = || socket2::SockRef::from(&stream).tcp_quickack().unwrap();
+        socket2::SockRef::from(&stream).set_tcp_quickack(false).unwrap();
+        assert!(!quick());
+        stream.acknowledge();
+        assert!(quick());
+    }
+}

@@ -178,8 +178,10 @@ async fn accept<P: Protocol>(shared: Arc<Shared<P>>, bound: Bound, process: Proc
                     Some(permit) => {
                         let shared = shared.clone();
                         let stop = stop.clone();
-                        let arrival = Arrival { stream, from, key, implicit_tls, permit };
-                        process.spawn(Phase::Front, async move { shared.serve(arrival, stop).await });
+                        process.spawn(Phase::Front, async move {
+                            let arrival = Arrival::new(stream, from, key, implicit_tls, permit);
+                            shared.serve(arrival, stop).await;
+                        });
                     }
                     None => shared.turn_away(&stream, implicit_tls),
                 }
@@ -229,6 +231,19 @@ struct Arrival {
     permit: Permit,
 }
 
+impl Arrival {
+    fn new(
+        stream: TcpStream,
+        from: SocketAddr,
+        key: &'static str,
+        implicit_tls: bool,
+        permit: Permit,
+    ) -> Self {
+        prepare(&stream);
+        Self { stream, from, key, implicit_tls, permit }
+    }
+}
+
 impl<P: Protocol> Shared<P> {
     /// Refuses a connection without spending a task on it.
     fn turn_away(&self, stream: &TcpStream, implicit_tls: bool) {
@@ -240,7 +255,6 @@ impl<P: Protocol> Shared<P> {
     }
 
     async fn serve(&self, mut arrival: Arrival, stop: tokio_util::sync::CancellationToken) {
-        prepare(&arrival.stream);
         let Some(client) = self.client(&mut arrival, &stop).await else { return };
         if !arrival.permit.claim(client.ip()) {
             self.metrics.refuse("address");
@@ -346,5 +360,22 @@ pub(super) fn counted(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => IpAddr::V6((address.to_bits() & !u128::from(u64::MAX)).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_arrives_sends_without_delay_and_notices_a_dead_peer() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, from) = listener.accept().await.unwrap();
+        assert!(!stream.nodelay().unwrap(), "the system's default");
+        let permit = Admission::new(1, 0).enter().unwrap();
+        let arrival = Arrival::new(stream, from, "x.listen", false, permit);
+        assert!(arrival.stream.nodelay().unwrap());
+        assert!(socket2::SockRef::from(&arrival.stream).keepalive().unwrap());
     }
 }

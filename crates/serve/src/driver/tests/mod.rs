@@ -90,10 +90,20 @@ async fn input_left_over_is_offered_again_after_an_answer() {
     assert_eq!(begin.elapsed(), Duration::ZERO, "nothing was waited for");
 }
 
-/// Counts writes.
-struct Counting(DuplexStream, Arc<AtomicUsize>);
+#[derive(Clone, Default)]
+struct Counts {
+    writes: Arc<AtomicUsize>,
+    acknowledged: Arc<AtomicUsize>,
+}
 
-impl Transport for Counting {}
+/// Counts writes and acknowledgements.
+struct Counting(DuplexStream, Counts);
+
+impl Transport for Counting {
+    fn acknowledge(&self) {
+        self.1.acknowledged.fetch_add(1, Ordering::Relaxed);
+    }
+}
 
 impl AsyncRead for Counting {
     fn poll_read(
@@ -113,7 +123,7 @@ impl AsyncWrite for Counting {
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.0).poll_write(cx, octets);
         if written.is_ready() {
-            self.1.fetch_add(1, Ordering::Relaxed);
+            self.1.writes.fetch_add(1, Ordering::Relaxed);
         }
         written
     }
@@ -130,11 +140,37 @@ impl AsyncWrite for Counting {
 #[tokio::test(start_paused = true)]
 async fn the_replies_of_one_batch_are_one_write() {
     let (client, server) = duplex(4096);
-    let writes = Arc::new(AtomicUsize::new(0));
-    let mut rig = rig_with(client, Counting(server, writes.clone()), None);
+    let counts = Counts::default();
+    let mut rig = rig_with(client, Counting(server, counts.clone()), None);
     rig.send("ECHO a\r\nASK b\r\nECHO c\r\nASK d\r\n").await;
     rig.expect("a\r\nanswer b\r\nc\r\nanswer d\r\n").await;
-    assert_eq!(writes.load(Ordering::Relaxed), 1);
+    assert_eq!(counts.writes.load(Ordering::Relaxed), 1);
+}
+
+/// A sender with Nagle's algorithm on waits for the acknowledgement before it sends the rest of a message; a command's
+/// acknowledgement goes with its reply.
+#[tokio::test(start_paused = true)]
+async fn what_comes_in_bulk_is_acknowledged_at_once_and_commands_are_not() {
+    let (client, server) = duplex(4096);
+    let counts = Counts::default();
+    let mut rig = rig_with(client, Counting(server, counts.clone()), None);
+    for _ in 0..3 {
+        rig.send("ECHO a\r\n").await;
+        rig.expect("a\r\n").await;
+    }
+    assert_eq!(counts.acknowledged.load(Ordering::Relaxed), 0);
+    rig.send("BODY 6\r\n").await;
+    tokio::task::yield_now().await;
+    for (sent, piece) in (1..).zip(["12", "34", "56"]) {
+        rig.send(piece).await;
+        // The server's turn: it reads until there is no more.
+        tokio::task::yield_now().await;
+        assert_eq!(counts.acknowledged.load(Ordering::Relaxed), sent);
+    }
+    rig.expect("body taken\r\n").await;
+    rig.send("ECHO b\r\n").await;
+    rig.expect("b\r\n").await;
+    assert_eq!(counts.acknowledged.load(Ordering::Relaxed), 3);
 }
 
 #[tokio::test(start_paused = true)]

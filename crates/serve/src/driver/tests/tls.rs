@@ -45,6 +45,27 @@ async fn starttls_goes_on_inside_tls() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_comes_in_bulk_is_acknowledged_below_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    let (client, server) = duplex(16 * 1024);
+    let counts = Counts::default();
+    let mut rig = rig_with(client, Counting(server, counts.clone()), Some(store.acceptor()));
+    rig.send("TLS\r\n").await;
+    rig.expect("go\r\n").await;
+    let name = ServerName::try_from("mail.example").unwrap();
+    let mut inside = connector(&store).connect(name, rig.client).await.unwrap();
+    inside.write_all(b"BODY 2\r\n").await.unwrap();
+    let mut all = vec![0; b"secure TLSv1.3\r\n".len()];
+    inside.read_exact(&mut all).await.unwrap();
+    assert_eq!(counts.acknowledged.load(Ordering::Relaxed), 0);
+    inside.write_all(b"12QUIT\r\n").await.unwrap();
+    inside.read_to_end(&mut all).await.unwrap();
+    assert!(all.ends_with(b"body taken\r\nbye\r\n"));
+    assert_eq!(counts.acknowledged.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn octets_behind_starttls_end_the_connection() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path());
