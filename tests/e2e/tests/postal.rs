@@ -9,7 +9,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use puro_e2e::{Mode, Running, System, Tool, both_modes, wait_until};
@@ -132,17 +132,37 @@ impl Postal {
             .folder(&self.folder)
             .start(&out);
         let wanted = self.acknowledged();
-        wait_until("rabid has found every message to be right", || {
+        let right = || -> BTreeSet<String> {
             let log = fs::read_to_string(self.folder.join("rabid.log")).unwrap_or_default();
-            let right: BTreeSet<&str> = log.lines().collect();
-            wanted.iter().all(|hash| right.contains(hash.as_str())).then_some(())
-        });
+            log.lines().map(str::to_owned).collect()
+        };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !wanted.is_subset(&right()) {
+            let missing: Vec<_> = wanted.difference(&right()).cloned().collect();
+            assert!(
+                Instant::now() < deadline,
+                "of {} messages rabid has not found to be right: {missing:?}\n{}\n{:?}",
+                wanted.len(),
+                fs::read_to_string(&out).unwrap_or_default(),
+                self.fetched_with(&missing),
+            );
+            thread::sleep(Duration::from_millis(50));
+        }
         running.stop();
         let said = fs::read_to_string(&out).unwrap();
         assert!(!said.contains("mis-match"), "{said}");
         for transcript in transcripts(&self.folder, "fetched:") {
             assert!(!transcript.contains("\r\n-ERR [SYS"), "no store failed while rabid read");
         }
+    }
+}
+
+impl Postal {
+    /// Returns how often each of these messages stands in rabid's transcripts, and every refusal in them.
+    fn fetched_with(&self, hashes: &[String]) -> (Vec<usize>, Vec<String>) {
+        let all = transcripts(&self.folder, "fetched").concat();
+        let times = hashes.iter().map(|hash| all.matches(hash.as_str()).count()).collect();
+        (times, all.lines().filter(|line| line.starts_with("-ERR")).map(str::to_owned).collect())
     }
 }
 
