@@ -20,9 +20,12 @@ pub enum MetadataError {
     /// The credentials are not good, for whatever reason.
     #[error("bad credentials")]
     BadCredentials,
-    /// The store cannot answer now, or too much is asked at once; nothing, or not everything, was done. Safe to repeat.
+    /// The store cannot answer now; nothing, or not everything, was done. Safe to repeat.
     #[error("unavailable: {0}")]
     Unavailable(String),
+    /// Too much is asked at once; nothing was done. Safe to repeat. Logged where it is seen, now and then.
+    #[error("busy: {0}")]
+    Busy(String),
     /// It may or may not have been done. Safe to repeat.
     #[error("outcome unknown: {0}")]
     OutcomeUnknown(String),

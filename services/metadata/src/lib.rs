@@ -20,6 +20,7 @@ mod schema;
 mod server;
 mod settings;
 pub mod store;
+mod throttle;
 
 use std::{
     sync::{Arc, Mutex},

@@ -1,7 +1,8 @@
 //! Password hashes: argon2id PHC strings, checked off the runtime's threads, successes remembered for minutes.
 //!
 //! A check costs 20 ms of a core and 19 MiB (OWASP Password Storage Cheat Sheet: argon2id, m = 19 MiB, t = 2, p = 1), so
-//! only a few run at once, and a client that polls every minute pays once in a while.
+//! only a few run at once, and a client that polls every minute pays once in a while. Guesses at one account are slowed
+//! before they cost that ([`crate::throttle`]).
 
 use std::{
     fmt,
@@ -24,6 +25,7 @@ use tokio::{sync::Semaphore, time::Instant};
 use crate::{
     MetadataError,
     clock::{Random, random_octets},
+    throttle::{Seldom, Throttle},
 };
 
 const MEMORY_KIB: u32 = 19 * 1024;
@@ -54,15 +56,38 @@ impl Default for PasswordLimits {
     }
 }
 
+/// What checks have cost and spared.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    computed: AtomicU64,
+    throttled: AtomicU64,
+}
+
+impl Counts {
+    /// Returns how many hashes were computed so far.
+    pub(crate) fn computed(&self) -> u64 {
+        self.computed.load(Ordering::SeqCst)
+    }
+
+    /// Returns how many checks were turned away unseen so far, after too many failures.
+    pub(crate) fn throttled(&self) -> u64 {
+        self.throttled.load(Ordering::SeqCst)
+    }
+}
+
 /// Hashes and checks passwords.
 pub(crate) struct Passwords {
     running: Arc<Semaphore>,
     queued: AtomicUsize,
     queued_max: usize,
-    computed: AtomicU64,
+    counts: Arc<Counts>,
+    throttle: Throttle,
+    throttled: Seldom,
+    refused: Seldom,
     /// Keyed, so that what is in memory cannot be searched for passwords off line.
     key: [u8; 32],
-    /// Until when a success is remembered, by the keyed hash of address, password and stored hash.
+    /// Until when a success is remembered, by the keyed hash of address, password and stored hash. What is older still
+    /// tells that the password was right.
     successes: Cache<[u8; 32], Instant>,
 }
 
@@ -87,21 +112,24 @@ impl Passwords {
             running: Arc::new(Semaphore::new(limits.at_once.max(1))),
             queued: AtomicUsize::new(0),
             queued_max: limits.waiting.saturating_add(limits.at_once),
-            computed: AtomicU64::new(0),
+            counts: Arc::default(),
+            throttle: Throttle::new(),
+            throttled: Seldom::default(),
+            refused: Seldom::default(),
             key: random_octets(random)?,
             successes: Cache::new(limits.remembered.max(1)),
         })
     }
 
-    /// Returns how many hashes were computed so far.
-    pub(crate) fn computed(&self) -> u64 {
-        self.computed.load(Ordering::SeqCst)
+    /// Returns the counters, which go on counting.
+    pub(crate) fn counts(&self) -> &Arc<Counts> {
+        &self.counts
     }
 
     /// Returns the PHC string of a new password.
     ///
     /// # Errors
-    /// `Unavailable` where too many hashes wait.
+    /// `Busy` where too many hashes wait.
     pub(crate) async fn hash(
         &self,
         password: &SecretString,
@@ -109,7 +137,7 @@ impl Passwords {
     ) -> Result<SecretString, MetadataError> {
         let salt: [u8; 16] = random_octets(random)?;
         let password = password.clone();
-        self.compute(move || {
+        self.compute(self.place()?, move || {
             let hash: PasswordHash = hasher()?
                 .hash_password_with_salt(password.expose_secret().as_bytes(), &salt)
                 .map_err(|error| MetadataError::Internal(error.to_string()))?;
@@ -118,27 +146,35 @@ impl Passwords {
         .await?
     }
 
-    /// Checks a password against an account's stored hash, or against nobody's where there is no account that may log
-    /// in: the work is the same.
+    /// Checks the password of a login against an account's stored hash, or against nobody's where there is no account
+    /// that may log in: the work is the same. After too many failures of a login it is false without any work, unless
+    /// this password has been right before: nobody can lock a user's mail programs out by guessing.
     ///
     /// # Errors
-    /// `Unavailable` where too many checks wait. A stored hash that cannot be read is `Internal`.
+    /// `Busy` where too many checks wait. A stored hash that cannot be read is `Internal`.
     pub(crate) async fn verify(
         &self,
-        email: &str,
+        login: &str,
         password: &SecretString,
         stored: Option<&SecretString>,
     ) -> Result<bool, MetadataError> {
-        let fingerprint = stored.map(|stored| self.fingerprint(email, password, stored));
-        if let Some(until) = fingerprint.and_then(|print| self.successes.get(&print))
-            && until > Instant::now()
-        {
+        let fingerprint = stored.map(|stored| self.fingerprint(login, password, stored));
+        let success = fingerprint.and_then(|print| self.successes.get(&print));
+        if success.is_some_and(|until| until > Instant::now()) {
             return Ok(true);
+        }
+        // Before a try is taken: a bucket is made only for what gets a hash.
+        let place = self.place()?;
+        let key = blake3::keyed_hash(&self.key, login.as_bytes());
+        let allowed = self.throttle.take(key.as_bytes());
+        if allowed.is_none() && success.is_none() {
+            self.note_throttled();
+            return Ok(false);
         }
         let stored = stored.map_or_else(|| SecretString::from(NOBODYS.to_owned()), Clone::clone);
         let password = password.clone();
         let good = self
-            .compute(move || {
+            .compute(place, move || {
                 let hash = PasswordHash::new(stored.expose_secret())
                     .map_err(|_| MetadataError::Internal("a stored password hash is damaged".to_owned()))?;
                 Ok::<_, MetadataError>(
@@ -148,6 +184,9 @@ impl Passwords {
             .await??;
         match fingerprint {
             Some(fingerprint) if good => {
+                if let Some(allowed) = allowed {
+                    allowed.give_back();
+                }
                 self.successes.insert(fingerprint, Instant::now() + REMEMBERED);
                 Ok(true)
             }
@@ -155,17 +194,34 @@ impl Passwords {
         }
     }
 
+    fn note_throttled(&self) {
+        self.counts.throttled.fetch_add(1, Ordering::SeqCst);
+        // Not whose: a name that nobody has may be a password typed into the wrong field.
+        if let Some(count) = self.throttled.tell() {
+            tracing::info!(count, "logins were turned away after too many failures");
+        }
+    }
+
+    /// Takes a place among those that wait.
+    fn place(&self) -> Result<Place<'_>, MetadataError> {
+        let place = Place(&self.queued);
+        if self.queued.fetch_add(1, Ordering::SeqCst) < self.queued_max {
+            return Ok(place);
+        }
+        if let Some(count) = self.refused.tell() {
+            tracing::info!(count, "too many passwords are being checked: logins were put off");
+        }
+        Err(MetadataError::Busy("too many passwords are being checked".to_owned()))
+    }
+
     async fn compute<T: Send + 'static>(
         &self,
+        place: Place<'_>,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, MetadataError> {
-        let place = Place(&self.queued);
-        if self.queued.fetch_add(1, Ordering::SeqCst) >= self.queued_max {
-            return Err(MetadataError::Unavailable("too many passwords are being checked".to_owned()));
-        }
         let closed = |_| MetadataError::Unavailable("shutting down".to_owned());
         let permit = Arc::clone(&self.running).acquire_owned().await.map_err(closed)?;
-        self.computed.fetch_add(1, Ordering::SeqCst);
+        self.counts.computed.fetch_add(1, Ordering::SeqCst);
         let task = tokio::task::spawn_blocking(move || {
             let result = work();
             // Held by the work, not by the caller: a caller that gives up must not let more run at once.
@@ -177,9 +233,9 @@ impl Passwords {
         result
     }
 
-    fn fingerprint(&self, email: &str, password: &SecretString, stored: &SecretString) -> [u8; 32] {
+    fn fingerprint(&self, login: &str, password: &SecretString, stored: &SecretString) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        for part in [email, password.expose_secret(), stored.expose_secret()] {
+        for part in [login, password.expose_secret(), stored.expose_secret()] {
             hasher.update(&part.len().to_le_bytes());
             hasher.update(part.as_bytes());
         }
@@ -260,7 +316,7 @@ mod tests {
         let (mut one, mut two) = (Box::pin(check()), Box::pin(check()));
         assert!(futures_util::poll!(&mut one).is_pending());
         assert!(futures_util::poll!(&mut two).is_pending());
-        assert!(matches!(check().await, Err(MetadataError::Unavailable(_))));
+        assert!(matches!(check().await, Err(MetadataError::Busy(_))));
         drop(all);
         assert!(!one.await.unwrap() && !two.await.unwrap());
         assert!(!check().await.unwrap(), "places are given back");

@@ -45,30 +45,34 @@ impl Metadata {
     ///
     /// # Errors
     /// `BadCredentials` for an unknown user, a wrong password and a disabled account alike, after the same work: two
-    /// reads and one hash. `Unavailable` where the store cannot answer or too many passwords are being checked.
+    /// reads and one hash, or none for all of them after too many failures of the same login. `Unavailable` where the
+    /// store cannot answer, `Busy` where too many passwords are being checked.
     pub async fn authenticate(
         &self,
         login: &str,
         password: &SecretString,
     ) -> Result<model::Account, MetadataError> {
-        let email = self.login_email(login).await?.unwrap_or_default();
-        let eventual = self.active_account(&email, Consistency::Eventual).await?;
+        let address = self.login_email(login).await?;
+        // What is no address is nobody's, and tried under its own name.
+        let login = address.as_deref().unwrap_or(login);
+        let email = address.as_deref().unwrap_or_default();
+        let eventual = self.active_account(email, Consistency::Eventual).await?;
         if secrecy::ExposeSecret::expose_secret(password).len() > PASSWORD_MAX {
             return Err(MetadataError::BadCredentials);
         }
         if let Some(account) = &eventual
-            && self.passwords.verify(&email, password, Some(&account.password)).await?
+            && self.passwords.verify(login, password, Some(&account.password)).await?
         {
             return logged_in(account);
         }
-        let strong = self.active_account(&email, Consistency::Strong).await?;
+        let strong = self.active_account(email, Consistency::Strong).await?;
         let good = match (&eventual, &strong) {
             (Some(before), Some(now)) if is_same(&before.password, &now.password) => false,
             // The wrong password was hashed already; the account went away meanwhile.
             (Some(_), None) => false,
             (_, now) => {
                 let stored = now.as_ref().map(|account| &account.password);
-                self.passwords.verify(&email, password, stored).await?
+                self.passwords.verify(login, password, stored).await?
             }
         };
         match strong {
@@ -80,7 +84,13 @@ impl Metadata {
     /// Returns how many password hashes this process has computed, for checks and for new passwords: what logins cost.
     #[must_use]
     pub fn password_hashes(&self) -> u64 {
-        self.passwords.computed()
+        self.passwords.counts().computed()
+    }
+
+    /// Returns how many logins this process has turned away without a look at the password, after too many failures.
+    #[must_use]
+    pub fn logins_throttled(&self) -> u64 {
+        self.passwords.counts().throttled()
     }
 
     /// Says whether an account may use an address as envelope sender: its own, with or without a tag, and aliases that

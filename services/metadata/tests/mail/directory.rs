@@ -1,5 +1,7 @@
 //! Logins, recipients and senders.
 
+use std::time::Duration;
+
 use puro_api::model::{Alias, ConfigEntry, NewUser, Refusal, Resolution, UserStatus};
 use puro_metadata::{
     MetadataError,
@@ -215,6 +217,78 @@ async fn a_good_login_is_hashed_once_and_then_remembered() {
         let before = world.metadata.password_hashes();
         world.metadata.authenticate(login, &"secret".to_owned().into()).await.unwrap();
         assert_eq!(world.metadata.password_hashes() - before, hashes, "{login}");
+    }
+}
+
+/// Logs in; returns whether it worked and how many hashes it took.
+async fn log_in(world: &World, login: &str, password: &str) -> (bool, u64) {
+    let before = world.metadata.password_hashes();
+    let account = world.metadata.authenticate(login, &password.to_owned().into()).await;
+    assert!(matches!(account, Ok(_) | Err(MetadataError::BadCredentials)), "{login}: {account:?}");
+    (account.is_ok(), world.metadata.password_hashes() - before)
+}
+
+#[tokio::test(start_paused = true)]
+async fn guesses_are_slowed_whether_or_not_there_is_an_account() {
+    let world = town().await;
+    world.metadata.resolve("postmaster", 0).await.unwrap();
+    for login in ["ann@example.org", "nobody@example.org", "no@ address", ""] {
+        for guess in 0..10 {
+            let name = if guess % 2 == 0 { login.to_owned() } else { login.replace("@example.org", "") };
+            assert_eq!(log_in(&world, &name, &format!("guess {guess}")).await, (false, 1), "{name:?}");
+        }
+        let before = world.metadata.logins_throttled();
+        for password in ["guess", "secret"] {
+            world.faulty.set_plan(FaultPlan::none());
+            assert_eq!(log_in(&world, login, password).await, (false, 0), "{login:?} {password}");
+            assert_eq!(world.faulty.calls(Calls::Reads), 2, "as any other bad login");
+        }
+        assert_eq!(world.metadata.logins_throttled() - before, 2);
+    }
+    assert_eq!(log_in(&world, "bob@example.org", "secret").await, (true, 1), "others are not slowed");
+    tokio::time::advance(Duration::from_millis(5_001)).await;
+    assert_eq!(log_in(&world, "nobody@example.org", "guess").await, (false, 1), "one try in five seconds");
+    assert_eq!(log_in(&world, "nobody@example.org", "guess").await, (false, 0));
+    assert_eq!(log_in(&world, "ann@example.org", "secret").await, (true, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn guesses_at_once_are_slowed_too() {
+    let world = town().await;
+    let before = world.metadata.password_hashes();
+    let password = "guess".to_owned().into();
+    let guesses = (0..40).map(|_| world.metadata.authenticate("ann@example.org", &password));
+    for guess in futures_util::future::join_all(guesses).await {
+        assert_eq!(guess.map(drop), Err(MetadataError::BadCredentials));
+    }
+    assert_eq!(world.metadata.password_hashes() - before, 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_locked_out_by_the_guesses_of_others() {
+    let world = town().await;
+    let ann = "ann@example.org";
+    assert_eq!(log_in(&world, ann, "secret").await, (true, 1));
+    for minute in 0..7 {
+        while log_in(&world, ann, "guess").await.1 > 0 {}
+        let hashes = u64::from(minute == 5);
+        assert_eq!(log_in(&world, ann, "secret").await, (true, hashes), "minute {minute}");
+        tokio::time::advance(Duration::from_secs(60)).await;
+    }
+    // What was right once is a guess like any other behind a new password.
+    world.metadata.set_password(&address(ann), &"new".to_owned().into()).await.unwrap();
+    while log_in(&world, ann, "guess").await.1 > 0 {}
+    assert_eq!(log_in(&world, ann, "secret").await, (false, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_right_password_takes_no_try_away() {
+    let world = town().await;
+    for number in 0..12 {
+        let password = format!("number {number}");
+        let (ann, secret) = (address("ann@example.org"), password.clone().into());
+        world.metadata.set_password(&ann, &secret).await.unwrap();
+        assert_eq!(log_in(&world, "ann@example.org", &password).await, (true, 1), "{number}");
     }
 }
 
