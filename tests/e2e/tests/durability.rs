@@ -1,7 +1,7 @@
 //! Power loss: what is acknowledged has been synced, bytes first. The system calls tell, as nothing else does.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops by panicking")]
 
-use std::{fs, path::PathBuf};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use puro_e2e::{Running, System, Tool, both_modes, message, wait_until};
 
@@ -18,8 +18,8 @@ both_modes! {
             assert!(reply.starts_with("250 2."), "{reply}");
             let trace = strace.detach();
             let replied = trace.sent(&reply);
-            let blob = trace.sync_between(system.data().join("blob"), 0, replied);
-            trace.sync_between(system.data().join("metadata"), blob, replied);
+            let bytes = trace.synced_between(system.data().join("blob"), 0, replied);
+            trace.synced_between(system.data().join("metadata"), bytes, replied);
         }
     }
 
@@ -31,7 +31,7 @@ both_modes! {
         let strace = Strace::attach(system);
         let reply = pop3.command("QUIT", "+OK");
         let trace = strace.detach();
-        trace.sync_between(system.data().join("metadata"), 0, trace.sent(&reply));
+        trace.synced_between(system.data().join("metadata"), 0, trace.sent(&reply));
     }
 
     /// An account that the operator was told of is there after a crash.
@@ -39,7 +39,7 @@ both_modes! {
         let strace = Strace::attach(system);
         system.add_user("carol@example.test");
         let trace = strace.detach();
-        trace.sync_between(system.data().join("metadata"), 0, trace.lines.len());
+        trace.synced_between(system.data().join("metadata"), 0, trace.lines.len());
     }
 }
 
@@ -55,7 +55,7 @@ impl Strace {
         let said = system.folder().join("strace.out");
         let pids: Vec<String> =
             system.names().into_iter().map(|name| system.process(name).pid().to_string()).collect();
-        let calls = "trace=fsync,fdatasync,write,writev,sendto,sendmsg";
+        let calls = "trace=fsync,fdatasync,write,writev,pwrite64,pwritev,pwritev2,sendto,sendmsg";
         let running = Tool::new("strace")
             .args(["-f", "-y", "-s", "200", "-e", calls, "-o"])
             .args([&file])
@@ -90,30 +90,54 @@ impl Trace {
         })
     }
 
-    /// Returns the line at which the first sync below a folder ended that both began and ended between two lines.
-    fn sync_between(&self, folder: PathBuf, after: usize, before: usize) -> usize {
-        let folder = fs::canonicalize(folder).unwrap();
-        let below = format!("<{}/", folder.display());
-        (after..before)
-            .filter(|began| self.lines[*began].contains("sync(") && self.lines[*began].contains(&below))
-            .filter_map(|began| self.success(began))
-            .find(|ended| *ended < before)
-            .unwrap_or_else(|| {
-                let seen = self.lines.join("\n");
-                panic!("no sync below {} between lines {after} and {before}:\n{seen}", folder.display())
+    /// Asserts that files below a folder were written between two lines, and each of them synced after its last write
+    /// there. Returns the line at which the last of these syncs had ended.
+    fn synced_between(&self, folder: PathBuf, after: usize, before: usize) -> usize {
+        let below = format!("{}/", fs::canonicalize(folder).unwrap().display());
+        let calls = (after..before).filter_map(|at| self.call(at));
+        let calls: Vec<Call<'_>> = calls.filter(|call| call.file.starts_with(&below)).collect();
+        let mut written = BTreeMap::new();
+        for call in calls.iter().filter(|call| call.name.contains("write")) {
+            written.insert(call.file, call.ended);
+        }
+        let synced = |(file, last): (&&str, &usize)| {
+            let sync =
+                |call: &&Call<'_>| call.name.ends_with("sync") && call.file == *file && call.began > *last;
+            let ended = calls.iter().filter(sync).map(|call| call.ended).find(|ended| *ended < before);
+            ended.unwrap_or_else(|| {
+                let seen = self.lines[after..before].join("\n");
+                panic!("{file} is written and not synced before the reply:\n{seen}")
             })
+        };
+        written.iter().map(synced).max().unwrap_or_else(|| {
+            panic!("nothing is written below {below}:\n{}", self.lines[after..before].join("\n"))
+        })
     }
 
-    /// Returns the line at which a call that began at a line came back without an error.
-    fn success(&self, began: usize) -> Option<usize> {
-        let first = &self.lines[began];
-        if !first.ends_with("<unfinished ...>") {
-            return first.ends_with("= 0").then_some(began);
-        }
-        let thread = first.split(' ').next()?;
-        let ended = (began + 1..self.lines.len()).find(|at| {
-            self.lines[*at].split(' ').next() == Some(thread) && self.lines[*at].contains("sync resumed>")
-        })?;
-        self.lines[ended].ends_with("= 0").then_some(ended)
+    /// Returns the call that begins at a line, if it is one on a file and came back without an error.
+    fn call(&self, began: usize) -> Option<Call<'_>> {
+        // "1234 fdatasync(5</path>) = 0", or "1234 fdatasync(5</path> <unfinished ...>" and "... resumed>" further on.
+        let (thread, call) = self.lines[began].split_once(' ')?;
+        let (name, arguments) = call.trim_start().split_once('(')?;
+        let file = arguments.split_once('<')?.1.split_once('>')?.0;
+        let ended = if call.ends_with("<unfinished ...>") {
+            let resumed = format!("<... {name} resumed>");
+            (began + 1..self.lines.len()).find(|at| {
+                let line = self.lines[*at].split_once(' ');
+                line.is_some_and(|(other, line)| other == thread && line.trim_start().starts_with(&resumed))
+            })?
+        } else {
+            began
+        };
+        let failed = self.lines[ended].contains(" = -1 ");
+        (!failed).then_some(Call { name, file, began, ended })
     }
+}
+
+/// A system call on a file, and the lines at which it begins and ends.
+struct Call<'a> {
+    name: &'a str,
+    file: &'a str,
+    began: usize,
+    ended: usize,
 }
