@@ -56,9 +56,13 @@ impl FromStr for DomainName {
             };
             return address.map(Self).ok_or(AddressError::Domain);
         }
-        let text = text.strip_suffix('.').unwrap_or(text);
-        let valid = !text.is_empty() && text.split('.').all(is_label);
-        if valid { Ok(Self(text.to_lowercase())) } else { Err(AddressError::Domain) }
+        // Checked in lower case, which may be longer (`Ⱥ`) or have other characters (`İ`): what is accepted once is read
+        // back by the next service.
+        let text = text.strip_suffix('.').unwrap_or(text).to_lowercase();
+        if text.len() > DOMAIN_MAX {
+            return Err(AddressError::TooLong);
+        }
+        if text.split('.').all(is_label) { Ok(Self(text)) } else { Err(AddressError::Domain) }
     }
 }
 
@@ -252,6 +256,12 @@ mod tests {
         ] {
             assert!(text.parse::<EmailAddress>().is_err(), "{text:?}");
         }
+        // Small letters that could not be read back: not letters alone, or too many octets.
+        for domain in ["İ.example".to_owned(), "Ⱥ".repeat(31)] {
+            assert_eq!(domain.parse::<DomainName>(), Err(AddressError::Domain), "{domain}");
+        }
+        let long = vec!["Ⱥ".repeat(20); 6].join(".");
+        assert_eq!(long.parse::<DomainName>(), Err(AddressError::TooLong));
         let long = format!("{}@example.org", "a".repeat(65));
         assert_eq!(long.parse::<EmailAddress>(), Err(AddressError::TooLong));
     }

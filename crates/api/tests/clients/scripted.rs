@@ -22,7 +22,10 @@ use puro_api::{
 };
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status, Streaming, transport::server::Router};
+use tonic::{
+    Request, Response, Status, Streaming,
+    transport::{Server, server::Router},
+};
 
 type Answer<T> = BoxFuture<'static, Result<T, Status>>;
 type Step<Q, R> = Box<dyn Fn(usize, Request<Q>) -> Answer<R> + Send + Sync>;
@@ -70,7 +73,12 @@ impl Scripted {
     }
 
     fn router(&self) -> Router {
-        server_builder()
+        self.on(server_builder())
+    }
+
+    /// Returns what this server serves, on a server with settings of its own.
+    pub(crate) fn on(&self, mut server: Server) -> Router {
+        server
             .add_service(directory_server::DirectoryServiceServer::new(self.clone()))
             .add_service(delivery_server::DeliveryServiceServer::new(self.clone()))
             .add_service(maildrop_server::MaildropServiceServer::new(self.clone()))
