@@ -31,11 +31,9 @@ const REQUESTS_PER_CONNECTION: usize = 16_384;
 const STREAMS_PER_CONNECTION: u32 = 20_000;
 
 /// A connection over TCP is asked to go after this long, so that clients spread over new replicas (HTTP/2 pins a client
-/// to one replica behind a TCP balancer).
+/// to one replica behind a TCP balancer). Its requests then end without a limit of time: with a grace period set, tonic
+/// 0.14 cuts them off with the connection instead of telling the client to go.
 const CONNECTION_AGE: Duration = Duration::from_secs(300);
-
-/// Then its requests have this long to end.
-const CONNECTION_AGE_GRACE: Duration = Duration::from_secs(60);
 
 /// A silent connection is probed, so that a peer that vanished without a FIN is noticed.
 const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -81,7 +79,6 @@ pub fn spawn_tcp(name: &'static str, routes: Routes, bound: Bound, process: &Pro
         };
         let served = server(name)
             .max_connection_age(CONNECTION_AGE)
-            .max_connection_age_grace(CONNECTION_AGE_GRACE)
             .add_routes(routes.add_service(health))
             .serve_with_incoming_shutdown(incoming, ended);
         report(name, served.await, &handle);
