@@ -12,6 +12,7 @@ mod delivery;
 mod directory;
 mod error;
 mod maildrop;
+mod metrics;
 mod passwords;
 mod process;
 mod queue;

@@ -13,9 +13,10 @@ use puro_serve::{
 use tonic::service::Routes;
 
 use crate::{
-    Metadata, MetadataConfig, Segments, SegmentsError, SystemClock, SystemRandom, routes,
+    Metadata, MetadataConfig, Segments, SegmentsError, SystemClock, SystemRandom, metrics, routes,
     store::{
         ItemStore,
+        counted::CountedStore,
         embedded::{EmbeddedOptions, EmbeddedStore},
         memory::MemoryStore,
     },
@@ -30,12 +31,15 @@ const FOLDER: &str = "metadata";
 /// # Errors
 /// A store that cannot be opened.
 pub async fn open(settings: &Settings, blob: Backend, process: &Process) -> Result<Routes, StartError> {
-    let store = open_store(settings).await?;
+    let store = CountedStore::new(open_store(settings).await?);
+    metrics::watch_units(&store.counts());
     let config = MetadataConfig { worker: settings.general.hostname.clone(), ..MetadataConfig::default() };
     let segments = Arc::new(BlobSegments(BlobClient::new(blob)));
-    let metadata = Metadata::new(store, segments, Arc::new(SystemClock), Arc::new(SystemRandom), config)
-        .map_err(StartError::other)?;
+    let metadata =
+        Metadata::new(Arc::new(store), segments, Arc::new(SystemClock), Arc::new(SystemRandom), config)
+            .map_err(StartError::other)?;
     let metadata = Arc::new(metadata);
+    metrics::watch_logins(metadata.passwords.counts());
     let worker = Arc::clone(&metadata);
     let stop = process.stopped(Phase::Back).clone();
     process.spawn(Phase::Back, async move { worker.run_worker(stop).await });

@@ -304,7 +304,7 @@ mod tests {
         let other = other.into_iter().find(|job| job.key(NOW_MS).partition == "03").unwrap();
         metadata.enqueue(&other, NOW_MS, metadata.patience()).await.unwrap();
         let round = metadata.work_once().await;
-        assert_eq!((round.done, round.failed), (1, 128));
+        assert_eq!((round.done, round.failed, round.due), (1, 128, 129));
         assert_eq!(metadata.work_once().await, crate::Round::default());
         clock.advance_ms(2 * 60 * 60 * 1000);
         assert_eq!(metadata.work_once().await.failed, 128, "they are still there for somebody to look at");

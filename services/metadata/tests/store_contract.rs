@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use puro_metadata::store::{
     ItemStore, contract,
+    counted::CountedStore,
     embedded::{EmbeddedOptions, EmbeddedStore},
     faulty::{FaultPlan, FaultyStore},
     memory::MemoryStore,
@@ -54,6 +55,11 @@ async fn metered_memory_keeps_the_contract() {
 async fn metered_embedded_keeps_the_contract() {
     let (_folder, store) = embedded();
     contract::suite(Arc::new(MeteredStore::new(store))).await;
+}
+
+#[tokio::test]
+async fn counted_memory_keeps_the_contract() {
+    contract::suite(Arc::new(CountedStore::new(memory()))).await;
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use puro_metadata::store::{
     Check, Condition, Consistency, Item, ItemStore, Key, Query, StoreError, Table, Update, Value,
+    counted::CountedStore,
     faulty::{Calls, Fault, FaultPlan, FaultyStore},
     memory::MemoryStore,
     metered::{MeteredStore, Units, Verb},
@@ -168,4 +169,58 @@ async fn a_hook_hears_of_every_call() {
             (Table::MetaMail, Verb::Get, Units { calls: 1, writes: 0, read_halves: 2 }),
         ]
     );
+}
+
+/// What production counts is what the meter counts, as long as items neither shrink nor take more than a KB.
+#[tokio::test]
+async fn rough_counts_are_exact_for_small_items() {
+    let metered = Arc::new(store());
+    let counted = CountedStore::new(metered.clone());
+    let counts = counted.counts();
+    for number in 0..100 {
+        let sort = format!("m{number:02}");
+        let mail = sized(&sort, 900);
+        counted.put(Table::MetaMail, key(&sort), mail, Condition::default()).await.unwrap();
+    }
+    let again =
+        counted.put(Table::MetaMail, key("m00"), sized("m00", 900), Condition(vec![Check::Absent])).await;
+    assert!(matches!(again, Err(StoreError::ConditionFailed(Some(_)))), "{again:?}");
+    let bump = Update { add: vec![("n".into(), 1)], ..Update::default() };
+    let folder = Key { partition: "p".into(), sort: "INBOX".into() };
+    counted.update(Table::Folder, folder.clone(), bump, Condition::default()).await.unwrap();
+    counted.get(Table::Folder, &folder, Consistency::Strong).await.unwrap();
+    counted.get(Table::Folder, &folder, Consistency::Eventual).await.unwrap();
+    let query = Query {
+        table: Table::MetaMail,
+        partition: "p".into(),
+        after: String::new(),
+        before: None,
+        limit: 0,
+        consistency: Consistency::Eventual,
+    };
+    counted.query(&query).await.unwrap();
+    counted.scan(Table::MetaMail, None, 10).await.unwrap();
+    counted.delete(Table::MetaMail, key("m00"), Condition::default()).await.unwrap();
+    let mut used = 0;
+    for (table, read_halves, writes) in counts.iter() {
+        let exact = metered.units().table(table);
+        assert_eq!((read_halves, writes), (exact.read_halves, exact.writes), "{table:?}");
+        used += read_halves + writes;
+    }
+    // 103 writes, a strong and an eventual read, 90 KB and 9 KB in pages.
+    assert_eq!(used, 103 + 2 + 1 + 22 + 3);
+}
+
+#[tokio::test]
+async fn what_never_reached_the_table_is_not_counted() {
+    let plan = FaultPlan::during(0..2, Calls::Writes, Fault::Before);
+    let counted = CountedStore::new(Arc::new(FaultyStore::new(Arc::new(MemoryStore::new()), plan)));
+    let counts = counted.counts();
+    let written = || counts.iter().map(|(_, _, writes)| writes).sum::<u64>();
+    let large = || sized("m", 2_000);
+    counted.put(Table::MetaMail, key("m"), large(), Condition::default()).await.unwrap_err();
+    counted.delete(Table::MetaMail, key("m"), Condition::default()).await.unwrap_err();
+    assert_eq!(written(), 0);
+    counted.put(Table::MetaMail, key("m"), large(), Condition::default()).await.unwrap();
+    assert_eq!(written(), 2);
 }

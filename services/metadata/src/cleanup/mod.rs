@@ -13,6 +13,7 @@ pub use segments::{Segments, SegmentsError};
 use crate::{
     Metadata, MetadataError,
     clock::random_octets,
+    metrics,
     queue::Leased,
     schema::{Job, JobKind, SHARDS, shard_name},
     store::{Item, Key},
@@ -25,6 +26,8 @@ pub struct Round {
     pub done: u32,
     /// Jobs that failed and will be tried again.
     pub failed: u32,
+    /// Jobs that were seen due, those that other workers hold among them.
+    pub due: u32,
 }
 
 /// What becomes of a job after its step.
@@ -40,9 +43,11 @@ enum Next {
 impl Metadata {
     /// Works on the queue until cancelled; a job in hand is finished first.
     pub async fn run_worker(&self, cancel: CancellationToken) {
+        let due_jobs = metrics::due_jobs();
         while !cancel.is_cancelled() {
             self.worker.reset();
             let round = self.work_until(&cancel).await;
+            due_jobs.record(round.due.into(), &[]);
             if round.done == 0 || round.failed > 0 {
                 cancel
                     .run_until_cancelled(self.worker.wait(self.clock.as_ref(), self.config.poll_interval))
@@ -84,6 +89,7 @@ impl Metadata {
             let due = self.due(shard, &after).await?;
             let Some((last, _)) = due.last() else { return Ok(()) };
             after.clone_from(&last.sort);
+            round.due = round.due.saturating_add(u32::try_from(due.len()).unwrap_or(u32::MAX));
             for (key, item) in due {
                 if cancel.is_cancelled() {
                     return Ok(());

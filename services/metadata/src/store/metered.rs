@@ -8,7 +8,7 @@
 //!
 //! What an item was like before a write is remembered from the wrapper's own traffic: an item that was there already
 //! when the wrapper was made counts with its new size until it has been seen. Memory grows with the number of items:
-//! this is for tests and for measuring, not for a large store in production.
+//! this is for tests and for measuring, not for a large store in production, where [`super::counted`] counts roughly.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -24,9 +24,6 @@ use super::{
     decide::{self, Change},
     size,
 };
-
-const WRITE_UNIT_BYTES: usize = 1024;
-const READ_UNIT_BYTES: usize = 4096;
 
 /// A verb of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -186,12 +183,8 @@ impl MeteredStore {
     }
 
     fn bill_read(&self, table: Table, verb: Verb, consistency: Consistency, bytes: usize) {
-        let units = bytes.div_ceil(READ_UNIT_BYTES).max(1) as u64;
-        let halves = match consistency {
-            Consistency::Strong => units * 2,
-            Consistency::Eventual => units,
-        };
-        self.bill(table, verb, Units { calls: 1, writes: 0, read_halves: halves });
+        let read_halves = size::read_halves(bytes, consistency);
+        self.bill(table, verb, Units { calls: 1, writes: 0, read_halves });
     }
 
     fn bill_page(&self, table: Table, verb: Verb, consistency: Consistency, page: &Page) {
@@ -214,8 +207,7 @@ impl MeteredStore {
                 None => meter.bytes.remove(&place),
             }
         };
-        let bytes = before.unwrap_or(0).max(after.unwrap_or(0));
-        let writes = bytes.div_ceil(WRITE_UNIT_BYTES).max(1) as u64;
+        let writes = size::write_units(before.unwrap_or(0).max(after.unwrap_or(0)));
         self.bill(table, verb, Units { calls: 1, writes, read_halves: 0 });
     }
 

@@ -5,6 +5,7 @@
 
 #[doc(hidden)]
 pub mod contract;
+pub mod counted;
 mod decide;
 pub mod embedded;
 pub mod faulty;

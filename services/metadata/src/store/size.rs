@@ -3,13 +3,31 @@
 //! Source: Amazon DynamoDB Developer Guide, "DynamoDB item sizes and formats". The embedded stores use the same rule
 //! for the item limit and the page limit, so that what works on one store works on the other.
 
-use super::{Item, Key, Table, Value};
+use super::{Consistency, Item, Key, Table, Value};
 
 /// The largest item, names and key included: 400 KB.
 pub const MAX_ITEM_BYTES: usize = 400 * 1024;
 
 /// The largest page of a query or scan: 1 MB.
 pub const MAX_PAGE_BYTES: usize = 1024 * 1024;
+
+const WRITE_UNIT_BYTES: usize = 1024;
+const READ_UNIT_BYTES: usize = 4096;
+
+/// Returns the units that a write is billed: one for each KB of the larger of the item before and after it, at least one.
+pub(super) fn write_units(bytes: usize) -> u64 {
+    bytes.div_ceil(WRITE_UNIT_BYTES).max(1) as u64
+}
+
+/// Returns the halves of units that a read of so many octets is billed: of each 4 KB, at least one, an eventual read
+/// takes half a unit.
+pub(super) fn read_halves(bytes: usize, consistency: Consistency) -> u64 {
+    let halves = bytes.div_ceil(READ_UNIT_BYTES).max(1) as u64;
+    match consistency {
+        Consistency::Strong => halves * 2,
+        Consistency::Eventual => halves,
+    }
+}
 
 /// Returns an item's size in octets: the names and values of all attributes, the key's included.
 #[must_use]
