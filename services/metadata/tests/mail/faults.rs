@@ -1,12 +1,15 @@
 //! Every call of every operation fails in turn, in every way, once and for good; then the fault goes, the process
 //! starts anew, the worker does what was put off, and the invariants are asserted.
 
-use puro_api::model::Delivery;
-use puro_metadata::store::{
-    Table,
-    faulty::{Calls, Fault, FaultPlan},
+use puro_api::model::{Alias, ConfigEntry, Delivery, Domain, UserStatus};
+use puro_metadata::{
+    Metadata, MetadataError,
+    store::{
+        Table,
+        faulty::{Calls, Fault, FaultPlan},
+    },
 };
-use puro_types::{MailboxId, MessageId};
+use puro_types::{EmailAddress, MailboxId, MessageId};
 
 use crate::{
     ledger::Ledger,
@@ -280,4 +283,147 @@ async fn removing_a_user() {
     })
     .await;
     assert!(trials > 10, "the plans did not fire");
+}
+
+/// What a change by an operator does with `change`, seen by way of `seen`: when it says that it is done, it is done; when
+/// it fails, everything is as before or done, the failure says that it may be tried again, and that works. The replica
+/// that made the change sees what a new one sees.
+async fn operators_change(
+    prepare: impl AsyncFn(&World),
+    change: impl AsyncFn(&Metadata) -> Result<(), MetadataError>,
+    seen: impl AsyncFn(&Metadata) -> String,
+) {
+    let world = World::new();
+    prepare(&world).await;
+    let before = seen(&world.metadata).await;
+    change(&world.metadata).await.unwrap();
+    let after = seen(&world.metadata).await;
+    assert_ne!(before, after, "the change does nothing that is looked at");
+    let trials = each(async |trial| {
+        let context = format!("{trial:?}");
+        let mut world = World::new();
+        prepare(&world).await;
+        // What this replica remembers of the state before must not outlive the change.
+        assert_eq!(seen(&world.metadata).await, before, "{context}");
+        world.faulty.set_plan(trial.plan());
+        let changed = change(&world.metadata).await;
+        let injected = world.faulty.injected() > 0;
+        let honest = match &changed {
+            Ok(()) => true,
+            Err(MetadataError::Unavailable(_) | MetadataError::OutcomeUnknown(_)) => injected,
+            Err(_) => false,
+        };
+        assert!(honest, "{context}: {changed:?}");
+        if matches!((trial.calls, trial.lasting), (Calls::Writes, Lasting::Once)) {
+            assert!(changed.is_ok(), "{context}: one lost write is no reason to fail: {changed:?}");
+        }
+        world.heal();
+        let here = seen(&world.metadata).await;
+        world.restart();
+        let there = seen(&world.metadata).await;
+        assert_eq!(here, there, "{context}: the replica that made the change sees it otherwise");
+        assert!(
+            there == after || (changed.is_err() && there == before),
+            "{context}: {changed:?}, then {there}"
+        );
+        if there == before {
+            change(&world.metadata).await.unwrap_or_else(|error| panic!("{context}: again: {error}"));
+        }
+        assert_eq!(seen(&world.metadata).await, after, "{context}");
+        injected
+    })
+    .await;
+    assert!(trials > 20, "the plans did not fire");
+}
+
+async fn town(world: &World) {
+    world.add_domain("example.org", None).await;
+    world.add_user("ann@example.org").await;
+}
+
+async fn resolved(metadata: &Metadata, to: &str) -> String {
+    format!("{:?}", metadata.resolve(to, 0).await.unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn setting_a_password() {
+    let ann = "ann@example.org".parse().unwrap();
+    let (old, new) = ("secret".to_owned().into(), "new".to_owned().into());
+    operators_change(
+        town,
+        async |metadata| metadata.set_password(&ann, &new).await,
+        async |metadata| {
+            let old_works = metadata.authenticate("ann@example.org", &old).await.is_ok();
+            let new_works = metadata.authenticate("ann@example.org", &new).await.is_ok();
+            format!("old: {old_works}, new: {new_works}")
+        },
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn disabling_and_enabling_a_user() {
+    let ann: EmailAddress = "ann@example.org".parse().unwrap();
+    let seen = async |metadata: &Metadata| resolved(metadata, "ann@example.org").await;
+    let disable = async |metadata: &Metadata| metadata.set_user_status(&ann, UserStatus::Disabled).await;
+    operators_change(town, disable, seen).await;
+    let disabled = async |world: &World| {
+        town(world).await;
+        disable(&world.metadata).await.unwrap();
+    };
+    let enable = async |metadata: &Metadata| metadata.set_user_status(&ann, UserStatus::Active).await;
+    operators_change(disabled, enable, seen).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn making_and_removing_an_alias() {
+    let alias = |targets: &[&str]| Alias {
+        email: "all@example.org".parse().unwrap(),
+        targets: targets.iter().map(|target| target.parse().unwrap()).collect(),
+    };
+    let (one, other) = ("ann@example.org", "bob@example.org");
+    let seen = async |metadata: &Metadata| format!("{:?}", metadata.list_aliases("", 0).await.unwrap().0);
+    let add = async |metadata: &Metadata, target| metadata.add_alias(&alias(&[target])).await.map(drop);
+    let with_one = async |world: &World| {
+        town(world).await;
+        add(&world.metadata, one).await.unwrap();
+    };
+    let with_both = async |world: &World| {
+        with_one(world).await;
+        add(&world.metadata, other).await.unwrap();
+    };
+    operators_change(town, async |metadata| add(metadata, one).await, seen).await;
+    operators_change(with_one, async |metadata| add(metadata, other).await, seen).await;
+    operators_change(with_both, async |metadata| metadata.remove_alias(&alias(&[one])).await, seen).await;
+    operators_change(with_one, async |metadata| metadata.remove_alias(&alias(&[one])).await, seen).await;
+    operators_change(with_both, async |metadata| metadata.remove_alias(&alias(&[])).await, seen).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn adding_and_removing_a_domain() {
+    let name = "example.net".parse().unwrap();
+    let catch_all = Some("ann@example.org".parse().unwrap());
+    let domain = Domain { name, catch_all };
+    let seen = async |metadata: &Metadata| resolved(metadata, "whoever@example.net").await;
+    let add = async |metadata: &Metadata| metadata.add_domain(&domain).await;
+    operators_change(town, add, seen).await;
+    let added = async |world: &World| {
+        town(world).await;
+        add(&world.metadata).await.unwrap();
+    };
+    operators_change(added, async |metadata| metadata.remove_domain(&domain.name).await, seen).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn setting_a_setting() {
+    let bob = ConfigEntry { name: "postmaster".to_owned(), value: "bob@example.org".to_owned() };
+    let two = async |world: &World| {
+        town(world).await;
+        world.add_user("bob@example.org").await;
+    };
+    let seen = async |metadata: &Metadata| {
+        let rows = metadata.config("").await.unwrap();
+        format!("{rows:?} {}", resolved(metadata, "postmaster").await)
+    };
+    operators_change(two, async |metadata| metadata.set_config(&bob).await, seen).await;
 }
