@@ -37,6 +37,10 @@ impl DeliveryClient {
     }
 }
 
+/// Messages of one request to remove: some 1 MB. Each request has a deadline of its own, so that a maildrop of any size
+/// can be emptied.
+const REMOVED_AT_ONCE: usize = 5_000;
+
 client! {
     /// Lists and empties mailboxes.
     MaildropClient
@@ -82,17 +86,23 @@ impl MaildropClient {
 
     /// Removes messages, given as they were listed. Returns how many were live until now. May be repeated.
     ///
+    /// Thousands are removed in several requests, one after the other, each within the deadline of a removal.
+    ///
     /// # Errors
     /// Any: not all of them are gone.
     pub async fn remove(&self, mailbox: &MailboxId, messages: &[Message]) -> Result<u32, Failure> {
         let call = Call::idempotent_write("remove", self.backend.deadlines().remove);
-        let removal = Removal { mailbox: mailbox.clone(), messages: messages.to_vec() };
-        let answer = self
-            .backend
-            .unary(&call, removal.into(), |channel, request| async move {
-                MaildropServiceClient::new(channel).remove(request).await
-            })
-            .await?;
-        Ok(answer.removed)
+        let mut removed = 0_u32;
+        for messages in messages.chunks(REMOVED_AT_ONCE) {
+            let removal = Removal { mailbox: mailbox.clone(), messages: messages.to_vec() };
+            let answer = self
+                .backend
+                .unary(&call, removal.into(), |channel, request| async move {
+                    MaildropServiceClient::new(channel).remove(request).await
+                })
+                .await?;
+            removed = removed.saturating_add(answer.removed);
+        }
+        Ok(removed)
     }
 }

@@ -13,7 +13,7 @@ use puro_metadata::{
 use tokio::task::JoinHandle;
 use tonic::transport::Server;
 
-use crate::world::{World, alone, new_user};
+use crate::world::{World, alone, mailbox, new_user};
 
 fn serve(world: &World) -> (Backend, JoinHandle<()>) {
     let (connector, incoming) = in_process();
@@ -74,6 +74,42 @@ async fn an_account_from_its_making_to_its_end() {
     admin.remove_user(&ann.email).await.unwrap();
     let gone = admin.user(&ann.email).await;
     assert!(matches!(gone, Err(Failure::NotFound(_))), "{gone:?}");
+}
+
+#[tokio::test]
+async fn twenty_thousand_messages_go_in_one_quit() {
+    let world = World::new();
+    let (backend, _served) = serve(&world);
+    let maildrop = MaildropClient::new(backend);
+    let mailbox = mailbox(1);
+    for number in 0..20_000 {
+        world.deliver(&alone(number, std::slice::from_ref(&mailbox))).await.unwrap();
+    }
+    let Listing::Current { version, messages } = maildrop.list(&mailbox, 0).await.unwrap() else {
+        panic!("unchanged")
+    };
+    assert_eq!(messages.len(), 20_000);
+    assert_eq!(maildrop.remove(&mailbox, &messages).await.unwrap(), 20_000);
+    // Each request leaves one job: none of them had to carry them all within one deadline.
+    assert_eq!(world.queue().await.len(), 4);
+    let Listing::Current { messages: left, .. } = maildrop.list(&mailbox, version).await.unwrap() else {
+        panic!("unchanged")
+    };
+    assert!(left.is_empty());
+
+    // A request that fails is a QUIT that failed, whatever went before it.
+    for number in 0..5_001 {
+        world.deliver(&alone(30_000 + number, std::slice::from_ref(&mailbox))).await.unwrap();
+    }
+    let Listing::Current { messages, .. } = maildrop.list(&mailbox, 0).await.unwrap() else {
+        panic!("unchanged")
+    };
+    // The first request takes a job, 5,000 tombstones and a bump.
+    world.faulty.set_plan(FaultPlan::during(5_002..u64::MAX, Calls::Writes, Fault::Before));
+    let removed = maildrop.remove(&mailbox, &messages).await;
+    assert!(matches!(removed, Err(Failure::Unavailable(_))), "{removed:?}");
+    world.heal();
+    assert_eq!(maildrop.remove(&mailbox, &messages).await.unwrap(), 1);
 }
 
 #[tokio::test]
