@@ -16,7 +16,7 @@ mod system;
 mod tools;
 
 pub use process::{Process, wait_until};
-pub use raw::{Raw, message};
+pub use raw::{Raw, message, random_octets, random_text};
 pub use system::{Mode, PASSWORD, Ports, System};
 pub use tools::{Ran, Running, Tool, python};
 

@@ -23,6 +23,11 @@ impl Raw {
         Self::over(stream)
     }
 
+    /// Connects, where the server may be dead at the moment.
+    pub fn try_connect(to: SocketAddr) -> Option<Self> {
+        TcpStream::connect(to).ok().map(Self::over)
+    }
+
     /// Connects from a given loopback address, as another client would.
     pub fn connect_from(from: IpAddr, to: SocketAddr) -> Self {
         let socket = socket2::Socket::new(socket2::Domain::for_address(to), socket2::Type::STREAM, None)
@@ -101,6 +106,18 @@ impl Raw {
         self.expect(prefix)
     }
 
+    /// Sends a command line, or nothing to wait for the greeting, and reads one line.
+    ///
+    /// # Errors
+    /// The line, when it does not begin as it should; "closed" when there is none.
+    pub fn ask(&mut self, line: &str, good: &str) -> Result<String, String> {
+        if !line.is_empty() && !self.try_send(format!("{line}\r\n")) {
+            return Err("closed".to_owned());
+        }
+        let reply = self.line().ok_or("closed")?;
+        if reply.starts_with(good) { Ok(reply) } else { Err(reply) }
+    }
+
     /// Asserts that the server closes the connection; returns what it said before.
     pub fn expect_end(&mut self) -> Vec<String> {
         std::iter::from_fn(|| self.line()).collect()
@@ -152,4 +169,44 @@ pub fn message(subject: &str, body: &str) -> Vec<u8> {
         "From: sender@example.net\r\nTo: alice@example.test\r\nSubject: {subject}\r\nDate: Mon, 23 Nov 2026 12:00:00 +0000\r\nMessage-ID: <{subject}@example.net>\r\n\r\n{body}"
     )
     .into_bytes()
+}
+
+/// Returns text that does not compress to nothing: lines of hexadecimal digits, different for each seed.
+pub fn random_text(seed: usize, octets: usize) -> String {
+    let mut numbers = Numbers::new(seed);
+    let mut text = String::with_capacity(octets + octets / 8 + 34);
+    while text.len() < octets {
+        text.push_str(&format!("{:016x}{:016x}\r\n", numbers.next(), numbers.next()));
+    }
+    text
+}
+
+/// Returns lines of octets of 8 bits, which do not compress at all.
+pub fn random_octets(seed: usize, octets: usize) -> Vec<u8> {
+    let mut numbers = Numbers::new(seed);
+    let mut text = Vec::with_capacity(octets + octets / 8);
+    while text.len() < octets {
+        for _ in 0..9 {
+            let line = numbers.next().to_le_bytes();
+            text.extend(line.iter().map(|octet| if b"\0\r\n".contains(octet) { b'.' } else { *octet }));
+        }
+        text.extend(b"\r\n");
+    }
+    text
+}
+
+/// SplitMix64.
+struct Numbers(u64);
+
+impl Numbers {
+    fn new(seed: usize) -> Self {
+        Self(seed as u64)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
 }

@@ -221,6 +221,41 @@ impl System {
         smtp.command("QUIT", "221");
     }
 
+    /// Sends a message from outside to one user.
+    ///
+    /// # Errors
+    /// The first reply that is not good.
+    pub fn try_deliver(&self, to: &str, text: &[u8]) -> Result<(), String> {
+        let mut smtp = Raw::try_connect(self.ports.smtp).ok_or("421 not there")?;
+        for (command, good) in [
+            ("", "220"),
+            ("HELO client.example.net", "250"),
+            ("MAIL FROM:<>", "250"),
+            (&format!("RCPT TO:<{to}>"), "250"),
+            ("DATA", "354"),
+        ] {
+            smtp.ask(command, good)?;
+        }
+        smtp.try_send(text);
+        smtp.ask(".", "250").map(drop)
+    }
+
+    /// Returns the messages of a user's maildrop, whole, by POP3.
+    ///
+    /// # Errors
+    /// The first answer that is not good.
+    pub fn try_fetch(&self, user: &str) -> Result<Vec<Vec<u8>>, String> {
+        let mut pop3 = Raw::try_connect(self.ports.pop3).ok_or("-ERR not there")?;
+        pop3.ask("", "+OK")?;
+        pop3.ask(&format!("USER {user}@example.test"), "+OK")?;
+        pop3.ask(&format!("PASS {PASSWORD}"), "+OK")?;
+        let stat = pop3.ask("STAT", "+OK")?;
+        let count: usize = stat.split(' ').nth(1).and_then(|n| n.parse().ok()).expect("STAT tells a number");
+        (1..=count)
+            .map(|number| pop3.ask(&format!("RETR {number}"), "+OK").map(|_| pop3.multi_line()))
+            .collect()
+    }
+
     /// Returns the messages of a user's maildrop, whole, by POP3.
     pub fn fetch(&self, user: &str) -> Vec<Vec<u8>> {
         self.fetch_with(&format!("{user}@example.test"), PASSWORD)
