@@ -204,5 +204,11 @@ both_modes! {
         let number = last.split(' ').nth(1).unwrap();
         pop3.command(&format!("RETR {number}"), "+OK");
         assert!(pop3.multi_line().ends_with(big.as_bytes()));
+        // Removed all at once, in more steps than one of the store.
+        for n in 1..=1001 {
+            pop3.command(&format!("DELE {n}"), "+OK");
+        }
+        pop3.command("QUIT", "+OK");
+        system.pop3_as("alice").command("STAT", "+OK 0 0");
     }
 }
