@@ -6,9 +6,13 @@ use tonic::metadata::{MetadataKey, MetadataMap, MetadataValue};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-/// Writes the current span's context into a request. Without a propagator this does nothing.
+/// Writes the current span's context into a request. Without a span or a propagator this does nothing.
 pub(crate) fn inject(metadata: &mut MetadataMap) {
-    let context = Span::current().context();
+    let span = Span::current();
+    if span.is_disabled() {
+        return;
+    }
+    let context = span.context();
     global::get_text_map_propagator(|propagator| propagator.inject_context(&context, &mut Writer(metadata)));
 }
 

@@ -1,7 +1,8 @@
 //! Logs, traces and metrics.
 //!
 //! Logs go to standard error. Metrics are always kept for `/metrics`; with `OTEL_EXPORTER_OTLP_ENDPOINT` set, traces and
-//! metrics are also sent there (OTLP over gRPC, without TLS: a collector in the same pod, host or network).
+//! metrics are also sent there (OTLP over gRPC, without TLS: a collector in the same pod, host or network). Spans are
+//! for traces alone: without a collector none is made, and a log line names what it is about in its own fields.
 
 use std::{io::IsTerminal, sync::mpsc, thread, time::Duration};
 
@@ -11,7 +12,12 @@ use opentelemetry_sdk::{
 };
 use prometheus::{Encoder, TextEncoder};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
-use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry,
+    filter::{FilterExt, LevelFilter, filter_fn},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 use crate::config::{Log, LogFormat, Service};
 
@@ -46,10 +52,13 @@ pub(crate) fn request_span(request: &http::Request<()>) -> tracing::Span {
     if !request.headers().contains_key("traceparent") {
         return tracing::Span::none();
     }
+    let span = tracing::info_span!("rpc", method = request.uri().path());
+    if span.is_disabled() {
+        return span;
+    }
     let parent = opentelemetry::global::get_text_map_propagator(|propagator| {
         propagator.extract(&Headers(request.headers()))
     });
-    let span = tracing::info_span!("rpc", method = request.uri().path());
     if let Err(error) = span.set_parent(parent) {
         tracing::debug!(%error, "the span has no parent");
     }
@@ -113,9 +122,9 @@ impl Telemetry {
         let traces = tracers
             .as_ref()
             .map(|tracers| tracing_opentelemetry::layer().with_tracer(tracers.tracer("puro")));
-        let layers = traces.map(Layer::boxed).into_iter().chain([log_layer(log.format)]).collect::<Vec<_>>();
+        let layers = layers(log_layer(log.format), level, traces.map(Layer::boxed));
         // A process that has a subscriber already (a test) keeps it.
-        let _ = Registry::default().with(layers.with_filter(level)).try_init();
+        let _ = Registry::default().with(layers).try_init();
         Ok(Self { metrics, meters, tracers })
     }
 
@@ -152,6 +161,14 @@ pub(crate) fn for_tests() -> (Metrics, SdkMeterProvider) {
 }
 
 type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// The log takes no spans, so that without `traces` a span's place in the code costs one look at a flag. How much is
+/// logged says nothing about traces.
+fn layers(log: BoxedLayer, level: EnvFilter, traces: Option<BoxedLayer>) -> Vec<BoxedLayer> {
+    let log = log.with_filter(level.and(filter_fn(|metadata| metadata.is_event()))).boxed();
+    let traces = traces.map(|traces| traces.with_filter(LevelFilter::INFO).boxed());
+    traces.into_iter().chain([log]).collect()
+}
 
 fn log_layer(format: LogFormat) -> BoxedLayer {
     let terminal = std::io::stderr().is_terminal();
@@ -201,6 +218,32 @@ mod tests {
     use opentelemetry::trace::TraceContextExt as _;
 
     use super::*;
+
+    /// Which of two spans would be made.
+    fn spans(level: &str, traces: Option<BoxedLayer>) -> [bool; 2] {
+        let log = tracing_subscriber::fmt::layer().with_writer(std::io::sink).boxed();
+        let layers = layers(log, EnvFilter::new(level), traces);
+        let _default = Registry::default().with(layers).set_default();
+        [tracing::info_span!("retrieve"), tracing::debug_span!("detail")].map(|span| !span.is_disabled())
+    }
+
+    #[test]
+    fn spans_are_made_for_a_collector_and_for_nothing_else() {
+        let tracers = SdkTracerProvider::builder().build();
+        let traces = || Some(tracing_opentelemetry::layer().with_tracer(tracers.tracer("test")).boxed());
+        assert_eq!(spans("trace", None), [false, false]);
+        assert_eq!(spans("info", traces()), [true, false]);
+        assert_eq!(spans("off", traces()), [true, false], "the log's level is the log's");
+    }
+
+    #[test]
+    fn the_log_goes_by_its_level() {
+        let layers = layers(log_layer(LogFormat::Json), EnvFilter::new("warn,loud=debug"), None);
+        let _default = Registry::default().with(layers).set_default();
+        assert!(tracing::event_enabled!(tracing::Level::WARN));
+        assert!(!tracing::event_enabled!(tracing::Level::INFO));
+        assert!(tracing::event_enabled!(target: "loud", tracing::Level::DEBUG));
+    }
 
     #[test]
     fn a_request_goes_on_in_the_trace_of_its_caller() {

@@ -10,6 +10,7 @@ use puro_pop3_session::{Answer, Entry, Maildrop, Part, Question, Session};
 use puro_serve::driver::{End, Handler};
 use puro_session::sasl::Credentials;
 use puro_types::{Location, MailboxId};
+use tracing::{Instrument, Span};
 
 use crate::{
     Clients,
@@ -41,6 +42,8 @@ pub struct SessionHandler {
 struct Reading {
     index: usize,
     stream: ReadStream,
+    /// Lasts until the message is sent, or given up.
+    span: Span,
 }
 
 impl SessionHandler {
@@ -111,7 +114,7 @@ impl SessionHandler {
         };
         match self.shared.clients.blob.read(&location, part).await {
             Ok(stream) => {
-                self.reading = Some(Reading { index, stream });
+                self.reading = Some(Reading { index, stream, span: Span::current() });
                 self.more().await
             }
             Err(failure) => self.unreadable(index, failure).await,
@@ -201,15 +204,24 @@ impl SessionHandler {
 impl Handler<Session> for SessionHandler {
     async fn answer(&mut self, question: Question) -> Answer {
         match question {
-            Question::Open(credentials) => self.open(credentials).await,
-            Question::Fetch { index, part } => self.fetch(index, part).await,
-            Question::More => self.more().await,
+            Question::Open(credentials) => {
+                self.open(credentials).instrument(tracing::info_span!("login")).await
+            }
+            Question::Fetch { index, part } => {
+                self.fetch(index, part).instrument(tracing::info_span!("retrieve")).await
+            }
+            Question::More => {
+                let span = self.reading.as_ref().map_or_else(Span::none, |reading| reading.span.clone());
+                self.more().instrument(span).await
+            }
             Question::Stop => {
                 // The stream's end tells the blob service.
                 self.reading = None;
                 Answer::Done
             }
-            Question::Remove(indices) => self.remove(&indices).await,
+            Question::Remove(indices) => {
+                self.remove(&indices).instrument(tracing::info_span!("remove")).await
+            }
         }
     }
 

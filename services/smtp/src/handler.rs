@@ -11,7 +11,7 @@ use puro_serve::driver::{End, Handler};
 use puro_session::sasl::Credentials;
 use puro_smtp_session::{Answer, Envelope, Question, RecipientVerdict, SenderVerdict, Session};
 use puro_types::{EmailAddress, MailboxId, TransactionId};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::{
     Clients, Sources,
@@ -38,11 +38,39 @@ pub struct SessionHandler {
     /// Where mail for the accepted recipients of the transaction goes, by the address as it stood in RCPT.
     routes: HashMap<String, Vec<MailboxId>>,
     message: Option<Message>,
+    /// The transaction's span, from its first question on: calls made inside it carry its trace. A message that is
+    /// begun takes it over.
+    transaction: Span,
+    /// MAIL has asked about the sender, and no recipient has come yet.
+    sender_asked: bool,
 }
 
 impl SessionHandler {
     pub(crate) fn new(shared: Arc<Shared>, who: Who) -> Self {
-        Self { shared, who, since: now(), routes: HashMap::new(), message: None }
+        Self {
+            shared,
+            who,
+            since: now(),
+            routes: HashMap::new(),
+            message: None,
+            transaction: Span::none(),
+            sender_asked: false,
+        }
+    }
+
+    /// The span for a question about a recipient.
+    fn recipient_span(&mut self, first: bool) -> Span {
+        if first && !std::mem::take(&mut self.sender_asked) {
+            self.transaction = transaction();
+        }
+        self.transaction.clone()
+    }
+
+    /// The span for a question about the sender, with which a transaction begins.
+    fn sender_span(&mut self) -> Span {
+        self.transaction = transaction();
+        self.sender_asked = true;
+        self.transaction.clone()
     }
 
     // `&mut self` throughout: the upload in a message cannot be shared between threads, only sent.
@@ -109,7 +137,8 @@ impl SessionHandler {
         let filter = HeaderFilter::new(Rules { prepend: trace.fields(), submission });
         let upload = self.shared.clients.blob.store(&id);
         let mailboxes = routes.into_iter().flatten().cloned();
-        self.message = Some(Message::begin(id, envelope, mailboxes, filter, upload));
+        let span = std::mem::replace(&mut self.transaction, Span::none());
+        self.message = Some(Message::begin(id, envelope, mailboxes, filter, upload, span));
         Answer::Ready
     }
 
@@ -166,10 +195,16 @@ impl SessionHandler {
 impl Handler<Session> for SessionHandler {
     async fn answer(&mut self, question: Question) -> Answer {
         match question {
-            Question::Authenticate(credentials) => self.authenticate(credentials).await,
-            Question::Sender { account, sender } => self.sender(&account, &sender).await,
+            Question::Authenticate(credentials) => {
+                self.authenticate(credentials).instrument(tracing::info_span!("login")).await
+            }
+            Question::Sender { account, sender } => {
+                let span = self.sender_span();
+                self.sender(&account, &sender).instrument(span).await
+            }
             Question::Recipient { address, size_bytes, first } => {
-                self.recipient(address, size_bytes, first).await
+                let span = self.recipient_span(first);
+                self.recipient(address, size_bytes, first).instrument(span).await
             }
             Question::Begin(envelope) => self.begin(&envelope),
             Question::Chunk(octets) => self.chunk(octets).await,
@@ -185,6 +220,10 @@ impl Handler<Session> for SessionHandler {
         self.message_ended(Outcome::GivenUp);
         record::session_ended(&self.who, machine, end, now().saturating_duration_since(self.since));
     }
+}
+
+fn transaction() -> Span {
+    tracing::info_span!("transaction", queue_id = tracing::field::Empty)
 }
 
 fn verdict(refusal: Refusal) -> RecipientVerdict {

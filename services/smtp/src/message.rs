@@ -57,11 +57,12 @@ impl Message {
         mailboxes: impl IntoIterator<Item = MailboxId>,
         filter: HeaderFilter,
         upload: StoreStream,
+        span: Span,
     ) -> Self {
         let mut seen = HashSet::new();
         let mailboxes: Vec<MailboxId> =
             mailboxes.into_iter().filter(|mailbox| seen.insert(mailbox.clone())).collect();
-        let span = tracing::info_span!("transaction", queue_id = %id);
+        span.record("queue_id", tracing::field::display(&id));
         let facts = Facts {
             id,
             sender_domain: envelope.sender.as_ref().map(|sender| sender.domain().to_string()),

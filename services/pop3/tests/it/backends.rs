@@ -29,6 +29,8 @@ pub(crate) struct State {
     pub(crate) listed: Vec<u64>,
     /// Ids of each Remove.
     pub(crate) removed: Vec<Vec<String>>,
+    /// Each call and the `traceparent` that it came with.
+    pub(crate) traces: Vec<(&'static str, Option<String>)>,
     /// What the next calls of any service fail with.
     pub(crate) failures: VecDeque<Option<Failure>>,
     /// After this many octets reading ends with this failure.
@@ -85,8 +87,11 @@ impl Services {
         self.0.lock().unwrap()
     }
 
-    fn fails(&self) -> Result<(), Status> {
-        match self.state().failures.pop_front().flatten() {
+    /// Notes a call; it may have to fail.
+    fn called<T>(&self, method: &'static str, request: &Request<T>) -> Result<(), Status> {
+        let mut state = self.state();
+        state.traces.push((method, traceparent(request)));
+        match state.failures.pop_front().flatten() {
             Some(failure) => Err(failure.into()),
             None => Ok(()),
         }
@@ -109,13 +114,17 @@ impl Services {
     }
 }
 
+fn traceparent<T>(request: &Request<T>) -> Option<String> {
+    request.metadata().get("traceparent").map(|value| value.to_str().unwrap().to_owned())
+}
+
 #[tonic::async_trait]
 impl metadata::directory_service_server::DirectoryService for Services {
     async fn authenticate(
         &self,
         request: Request<metadata::AuthenticateRequest>,
     ) -> Result<Response<metadata::AuthenticateResponse>, Status> {
-        self.fails()?;
+        self.called("authenticate", &request)?;
         let request = request.into_inner();
         if (request.login.as_str(), request.password.as_str()) != ("me", "secret") {
             return Err(Failure::Unauthenticated("no".to_owned()).into());
@@ -147,7 +156,7 @@ impl metadata::maildrop_service_server::MaildropService for Services {
         &self,
         request: Request<metadata::ListRequest>,
     ) -> Result<Response<Self::ListStream>, Status> {
-        self.fails()?;
+        self.called("list", &request)?;
         let known = request.into_inner().known_version;
         let mut state = self.state();
         state.listed.push(known);
@@ -167,7 +176,7 @@ impl metadata::maildrop_service_server::MaildropService for Services {
         &self,
         request: Request<metadata::RemoveRequest>,
     ) -> Result<Response<metadata::RemoveResponse>, Status> {
-        self.fails()?;
+        self.called("remove", &request)?;
         let request = request.into_inner();
         assert_eq!(request.mailbox, mailbox().to_string());
         let ids: Vec<String> = request.messages.into_iter().map(|message| message.id).collect();
@@ -185,7 +194,7 @@ impl blob::blob_service_server::BlobService for Services {
     type ReadStream = Pieces<blob::ReadResponse>;
 
     async fn read(&self, request: Request<blob::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
-        self.fails()?;
+        self.called("read", &request)?;
         let request = request.into_inner();
         let part = request.part();
         let name = request.location.unwrap().object_name;

@@ -6,3 +6,4 @@ mod backends;
 mod client;
 mod logs;
 mod sessions;
+mod traces;

@@ -24,6 +24,8 @@ pub(crate) struct State {
     pub(crate) given_up: usize,
     pub(crate) delivered: Vec<metadata::DeliverRequest>,
     pub(crate) resolved: Vec<(String, u64)>,
+    /// Each call and the `traceparent` that it came with.
+    pub(crate) traces: Vec<(&'static str, Option<String>)>,
     /// What a method fails with, until it is taken out.
     pub(crate) failures: HashMap<&'static str, Failure>,
 }
@@ -66,6 +68,12 @@ impl Services {
             Some(failure) => Err(failure.clone().into()),
             None => Ok(()),
         }
+    }
+
+    /// Notes a call; it may have to fail.
+    fn called<T>(&self, method: &'static str, request: &Request<T>) -> Result<(), Status> {
+        self.state().traces.push((method, traceparent(request)));
+        self.fails(method)
     }
 
     /// Serves, and returns clients.
@@ -116,13 +124,17 @@ fn location(stored: &Stored) -> blob::Location {
     }
 }
 
+fn traceparent<T>(request: &Request<T>) -> Option<String> {
+    request.metadata().get("traceparent").map(|value| value.to_str().unwrap().to_owned())
+}
+
 #[tonic::async_trait]
 impl metadata::directory_service_server::DirectoryService for Services {
     async fn authenticate(
         &self,
         request: Request<metadata::AuthenticateRequest>,
     ) -> Result<Response<metadata::AuthenticateResponse>, Status> {
-        self.fails("authenticate")?;
+        self.called("authenticate", &request)?;
         let request = request.into_inner();
         if (request.login.as_str(), request.password.as_str()) != ("me", "secret") {
             return Err(Failure::Unauthenticated("no".to_owned()).into());
@@ -137,7 +149,7 @@ impl metadata::directory_service_server::DirectoryService for Services {
         request: Request<metadata::ResolveRequest>,
     ) -> Result<Response<metadata::ResolveResponse>, Status> {
         use metadata::{Refusal, resolve_response::Outcome};
-        self.fails("resolve")?;
+        self.called("resolve", &request)?;
         let metadata::ResolveRequest { address, size_bytes } = request.into_inner();
         self.state().resolved.push((address.clone(), size_bytes));
         let (local, domain) = address.split_once('@').unwrap_or((&address, "local.example"));
@@ -167,7 +179,7 @@ impl metadata::directory_service_server::DirectoryService for Services {
         &self,
         request: Request<metadata::CheckSenderRequest>,
     ) -> Result<Response<metadata::CheckSenderResponse>, Status> {
-        self.fails("check_sender")?;
+        self.called("check_sender", &request)?;
         let metadata::CheckSenderRequest { email, sender } = request.into_inner();
         Ok(Response::new(metadata::CheckSenderResponse { allowed: email == sender }))
     }
@@ -179,7 +191,7 @@ impl metadata::delivery_service_server::DeliveryService for Services {
         &self,
         request: Request<metadata::DeliverRequest>,
     ) -> Result<Response<metadata::DeliverResponse>, Status> {
-        self.fails("deliver")?;
+        self.called("deliver", &request)?;
         let request = request.into_inner();
         let delivered = u32::try_from(request.mailboxes.len()).unwrap();
         self.state().delivered.push(request);
@@ -197,7 +209,7 @@ impl blob::blob_service_server::BlobService for Services {
         &self,
         request: Request<Streaming<blob::StoreRequest>>,
     ) -> Result<Response<blob::StoreResponse>, Status> {
-        self.fails("store")?;
+        self.called("store", &request)?;
         // In a task of its own: a call that is reset drops its handler.
         let services = self.clone();
         let taken = tokio::spawn(async move {

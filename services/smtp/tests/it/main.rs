@@ -9,3 +9,4 @@ mod faults;
 mod logs;
 mod submissions;
 mod tls;
+mod traces;
