@@ -3,32 +3,52 @@
 
 use std::{fs, path::Path};
 
-use puro_e2e::{Mode, Ran, System, Tool, wait_until};
+use puro_e2e::{Mode, Process, Ran, Raw, System, Tool, message, wait_until};
 
-/// The lines printed at the first start send a message and fetch it, as they stand.
+/// The very first start, of which nobody has told the server anything: what is printed, pasted as it stands, sends a
+/// message and fetches it.
 #[test]
 fn the_lines_to_paste_work_and_are_printed_once() {
-    let mut system = System::start(Mode::Single);
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = first_start(folder.path());
     let said = wait_until("the account is told", || {
-        let log = system.process("puro").log();
+        let log = server.log();
         log.contains("pop3s://").then_some(log)
     });
-    let (_, rest) = said.split_once("Send a message:").unwrap();
-    let (send, rest) = rest.split_once("Fetch it:").unwrap();
-    let fetch = rest.lines().find(|line| line.contains("curl")).unwrap();
-    Tool::new("sh").args(["-c", send]).run().ok();
-    let fetched = Tool::new("sh").args(["-c", fetch]).run().ok();
-    assert!(
-        fetched.out.contains("Subject: Hello") && fetched.out.ends_with("It works.\r\n"),
-        "{}",
-        fetched.out
-    );
+    let (_, rest) = said.split_once("Send a message:\n").unwrap();
+    let (send, rest) = rest.split_once("\nFetch it:\n").unwrap();
+    let fetch = rest.lines().take_while(|line| !line.starts_with('{')).collect::<Vec<_>>().join("\n");
+    let paste = |text: &str| Tool::new("sh").input(text).run().ok();
+    assert_eq!(paste(send).out, "");
+    let fetched = paste(&fetch).out;
+    let (header, body) = fetched.split_once("\r\n\r\n").unwrap();
+    assert_eq!(body, "It works.\r\n");
+    let address = said.lines().find_map(|line| line.trim().strip_prefix("address ")).unwrap().trim();
+    for line in [&format!("From: {address}"), &format!("To: {address}"), "Subject: Hello"] {
+        assert_eq!(header.lines().filter(|other| *other == line).count(), 1, "{line} in {header}");
+    }
 
-    system.kill_and_restart("puro");
-    let after = system.process("puro").log();
-    assert_eq!(after.matches("Send a message:").count(), 1, "the password is shown once");
-    let again = Tool::new("sh").args(["-c", fetch]).run().ok();
-    assert_eq!(again.out, fetched.out);
+    // RFC 5321 section 4.5.1: every server takes mail for its postmaster, with no domain too.
+    let mut smtp = Raw::connect(server.port("smtp"));
+    smtp.expect("220 ");
+    smtp.command("EHLO client.example.net", "250");
+    for postmaster in ["postmaster", "Postmaster"] {
+        let reply = smtp.send_message("<>", &[postmaster], &message("postmaster", "A complaint.\r\n"));
+        assert!(reply.starts_with("250 "), "{reply}");
+    }
+    assert!(paste(&fetch.replace("/1 ", "/3 ")).out.ends_with("\r\n\r\nA complaint.\r\n"));
+
+    server.kill();
+    let again = first_start(folder.path());
+    assert_eq!(again.log().matches("Send a message:").count(), 1, "the password is shown once");
+}
+
+/// Starts `puro serve` with nothing set but that its ports are free ones.
+fn first_start(folder: &Path) -> Process {
+    let listeners = ["SMTP", "SMTP_TLS", "SMTP_SUBMISSION", "POP3", "POP3_TLS", "METADATA", "BLOB", "ADMIN"];
+    let settings =
+        listeners.iter().map(|name| (format!("PURO_{name}_LISTEN"), "127.0.0.1:0".to_owned())).collect();
+    Process::start("puro", &["serve"], &settings, folder)
 }
 
 /// Mail, password hashes and the private key are readable by their owner alone, and so is everything around them.
