@@ -9,6 +9,7 @@ use opentelemetry::{
 use puro_api::model::Delivered;
 use puro_serve::{driver::End, telemetry};
 use puro_smtp_session::{RecipientVerdict, Session};
+use tracing::Level;
 
 use crate::message::{Facts, now};
 
@@ -133,24 +134,36 @@ pub(crate) fn message_ended(metrics: &Metrics, who: &Who, facts: &Facts, size_by
     );
 }
 
-/// Writes the session's line.
+/// Writes the session's line. What went well has told all that matters in its transactions' lines; what did not (a
+/// password guessed at, addresses harvested) may have left no other, and an operator wants to see who it was.
 pub(crate) fn session_ended(who: &Who, session: &Session, end: End, lasted: Duration) {
     let summary = session.summary();
-    tracing::debug!(
-        client = %who.client,
-        port = who.port,
-        listener = who.listener,
-        helo = summary.helo,
-        authenticated = summary.account.is_some(),
-        tls = summary.tls,
-        messages = summary.messages,
-        recipients = summary.recipients,
-        errors = summary.errors,
-        failed_logins = summary.auth_failures,
-        duration_ms = millis(lasted),
-        end = end.as_str(),
-        "session"
-    );
+    // The level of a line is a constant of its place in the code.
+    macro_rules! line {
+        ($level:expr) => {
+            tracing::event!(
+                $level,
+                client = %who.client,
+                port = who.port,
+                listener = who.listener,
+                helo = summary.helo,
+                authenticated = summary.account.is_some(),
+                tls = summary.tls,
+                messages = summary.messages,
+                recipients = summary.recipients,
+                errors = summary.errors,
+                failed_logins = summary.auth_failures,
+                duration_ms = millis(lasted),
+                end = end.as_str(),
+                "session"
+            )
+        };
+    }
+    if summary.errors > 0 || summary.auth_failures > 0 {
+        line!(Level::INFO);
+    } else {
+        line!(Level::DEBUG);
+    }
 }
 
 fn millis(time: Duration) -> u64 {

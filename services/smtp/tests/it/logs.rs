@@ -47,6 +47,7 @@ impl Log {
         log.lines().filter(|line| line.contains(part)).map(str::to_owned).collect()
     }
 }
+
 #[tokio::test]
 async fn a_transaction_leaves_one_line_without_addresses() {
     let (log, _guard) = Log::begin();
@@ -74,6 +75,25 @@ async fn a_transaction_leaves_one_line_without_addresses() {
     assert_eq!(log.lines("\"message\":\"session\"").len(), 1);
     for private in ["a@remote", "user-a", "user-b", "private"] {
         assert!(log.lines(private).is_empty(), "{private} is in the log: {:?}", log.lines(private));
+    }
+}
+
+#[tokio::test]
+async fn a_session_with_errors_is_seen_and_one_without_is_not() {
+    let wrong_login = "AUTH PLAIN AG1lAHdyb25n\r\nQUIT\r\n";
+    let message = "MAIL FROM:<>\r\nRCPT TO:<user-a@local.example>\r\nDATA\r\nA: 1\r\n.\r\nQUIT\r\n";
+    for (commands, level, part) in [
+        (message, "DEBUG", "\"errors\":0,\"failed_logins\":0"),
+        ("MAIL FROM:<>\r\nRCPT TO:<nobody@local.example>\r\nQUIT\r\n", "INFO", "\"errors\":1"),
+        ("NONSENSE\r\nQUIT\r\n", "INFO", "\"errors\":1"),
+        (wrong_login, "INFO", "\"failed_logins\":1"),
+    ] {
+        let (log, _guard) = Log::begin();
+        Front::new(&Services::default()).dialogue(commands).await;
+        let lines = log.lines("\"message\":\"session\"");
+        let [line] = lines.as_slice() else { panic!("{lines:?}") };
+        assert!(line.contains(&format!("\"level\":\"{level}\"")) && line.contains(part), "{line}");
+        assert!(log.lines("nobody").is_empty() && log.lines("wrong").is_empty());
     }
 }
 
