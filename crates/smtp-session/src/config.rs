@@ -12,7 +12,8 @@ pub struct Config {
     pub hostname: String,
     /// What the port is for.
     pub listener: Listener,
-    /// Octets of a message at most, dot-stuffing not counted; 0: no limit.
+    /// Octets of a message at most, dot-stuffing not counted; 0: no limit. It is also the bound of a line of text: RFC
+    /// 5321 section 4.5.3.1.6 asks for 1,000 octets, the world sends longer ones, and none is held here.
     pub max_message_bytes: u64,
     /// Recipients of one transaction at most; fewer than 100 count as 100 (RFC 5321 section 4.5.3.1.8).
     pub max_recipients: usize,

@@ -175,3 +175,22 @@ fn session_config(settings: &Settings, tls_available: bool) -> Config {
         ..Config::new(settings.general.hostname.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the comment at `smtp.max_errors` says.
+    #[test]
+    fn max_errors_means_what_the_settings_say() {
+        for (max_errors, pause, errors, logins) in [(10, 5, 10, 5), (1, 0, 1, 1), (0, 0, 1, 1)] {
+            let mut settings = Settings::default();
+            settings.smtp.max_errors = max_errors;
+            let limits = session_config(&settings, false).limits;
+            assert_eq!(
+                (limits.errors_before_pause, limits.errors, limits.auth_failures, limits.refused_recipients),
+                (pause, errors, logins, 100)
+            );
+        }
+    }
+}

@@ -37,7 +37,7 @@ sections! {
         tls_listen: Listen = Listen::loopback(12366);
         /// Submission with STARTTLS. In production port 587.
         submission_listen: Listen = Listen::loopback(12367);
-        /// The largest message taken.
+        /// The largest message taken. Lines in it may be as long as that: they are passed on and never held.
         max_message_bytes: ByteSize = ByteSize(50_000_000);
         /// Recipients of one message; a sender brings the rest in another transaction. At least 100.
         max_recipients: u32 = 1000;
@@ -51,7 +51,8 @@ sections! {
         message_timeout: Duration = minutes(60);
         /// A client that takes no octet of a reply for this long is cut off.
         write_timeout: Duration = minutes(5);
-        /// Wrong commands and refused logins in one connection before it is closed.
+        /// Wrong commands in a row before a connection is closed; half as many are answered without a pause. Refused logins,
+        /// in a row or not, close it at half the number, refused recipients at 100 in a row, whatever stands here.
         max_errors: u32 = 10;
         /// Connections at one time, on all SMTP listeners together.
         max_connections: u32 = 10_000;
@@ -69,7 +70,7 @@ sections! {
         idle_timeout: Duration = minutes(10);
         /// A client that takes no octet of a reply for this long is cut off.
         write_timeout: Duration = minutes(5);
-        /// Wrong commands and refused logins in one connection before it is closed.
+        /// Wrong commands in a row before a connection is closed, and refused logins, in a row or not.
         max_errors: u32 = 10;
         /// Connections at one time, on both listeners together.
         max_connections: u32 = 10_000;
