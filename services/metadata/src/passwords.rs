@@ -20,7 +20,10 @@ use argon2::{
 use quick_cache::sync::Cache;
 use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 
 use crate::{
     MetadataError,
@@ -137,13 +140,17 @@ impl Passwords {
     ) -> Result<SecretString, MetadataError> {
         let salt: [u8; 16] = random_octets(random)?;
         let password = password.clone();
-        self.compute(self.place()?, move || {
-            let hash: PasswordHash = hasher()?
-                .hash_password_with_salt(password.expose_secret().as_bytes(), &salt)
-                .map_err(|error| MetadataError::Internal(error.to_string()))?;
-            Ok(SecretString::from(hash.to_string()))
-        })
-        .await?
+        let place = self.place()?;
+        let permit = self.permit().await?;
+        let (hash, _permit) = self
+            .compute(place, permit, move || {
+                let hash: PasswordHash = hasher()?
+                    .hash_password_with_salt(password.expose_secret().as_bytes(), &salt)
+                    .map_err(|error| MetadataError::Internal(error.to_string()))?;
+                Ok(SecretString::from(hash.to_string()))
+            })
+            .await?;
+        hash
     }
 
     /// Checks the password of a login against an account's stored hash, or against nobody's where there is no account
@@ -159,38 +166,44 @@ impl Passwords {
         stored: Option<&SecretString>,
     ) -> Result<bool, MetadataError> {
         let fingerprint = stored.map(|stored| self.fingerprint(login, password, stored));
-        let success = fingerprint.and_then(|print| self.successes.get(&print));
-        if success.is_some_and(|until| until > Instant::now()) {
+        let success = || fingerprint.and_then(|print| self.successes.get(&print));
+        let is_fresh = |success: Option<Instant>| success.is_some_and(|until| until > Instant::now());
+        if is_fresh(success()) {
             return Ok(true);
         }
-        // Before a try is taken: a bucket is made only for what gets a hash.
         let place = self.place()?;
+        let permit = self.permit().await?;
+        // Many connections of one user begin at once: what the first had checked is good for those that waited.
+        let success = success();
+        if is_fresh(success) {
+            return Ok(true);
+        }
         let key = blake3::keyed_hash(&self.key, login.as_bytes());
-        let allowed = self.throttle.take(key.as_bytes());
-        if allowed.is_none() && success.is_none() {
+        if success.is_none() && !self.throttle.allows(key.as_bytes()) {
             self.note_throttled();
             return Ok(false);
         }
         let stored = stored.map_or_else(|| SecretString::from(NOBODYS.to_owned()), Clone::clone);
         let password = password.clone();
-        let good = self
-            .compute(place, move || {
+        let (good, _permit) = self
+            .compute(place, permit, move || {
                 let hash = PasswordHash::new(stored.expose_secret())
                     .map_err(|_| MetadataError::Internal("a stored password hash is damaged".to_owned()))?;
                 Ok::<_, MetadataError>(
                     hasher()?.verify_password(password.expose_secret().as_bytes(), &hash).is_ok(),
                 )
             })
-            .await??;
+            .await?;
+        let good = good?;
         match fingerprint {
             Some(fingerprint) if good => {
-                if let Some(allowed) = allowed {
-                    allowed.give_back();
-                }
                 self.successes.insert(fingerprint, Instant::now() + REMEMBERED);
                 Ok(true)
             }
-            _ => Ok(false),
+            _ => {
+                self.throttle.failed(key.as_bytes());
+                Ok(false)
+            }
         }
     }
 
@@ -214,19 +227,23 @@ impl Passwords {
         Err(MetadataError::Busy("too many passwords are being checked".to_owned()))
     }
 
+    /// Waits until a hash may be computed.
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, MetadataError> {
+        let closed = |_| MetadataError::Unavailable("shutting down".to_owned());
+        Arc::clone(&self.running).acquire_owned().await.map_err(closed)
+    }
+
     async fn compute<T: Send + 'static>(
         &self,
         place: Place<'_>,
+        permit: OwnedSemaphorePermit,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, MetadataError> {
-        let closed = |_| MetadataError::Unavailable("shutting down".to_owned());
-        let permit = Arc::clone(&self.running).acquire_owned().await.map_err(closed)?;
+    ) -> Result<(T, OwnedSemaphorePermit), MetadataError> {
         self.counts.computed.fetch_add(1, Ordering::SeqCst);
         let task = tokio::task::spawn_blocking(move || {
-            let result = work();
-            // Held by the work, not by the caller: a caller that gives up must not let more run at once.
-            drop(permit);
-            result
+            // Held by the work, not by the caller: a caller that gives up must not let more run at once. One that does
+            // not gives it up when the result is noted, so that the next one knows of it.
+            (work(), permit)
         });
         let result = task.await.map_err(|error| MetadataError::Internal(error.to_string()));
         drop(place);

@@ -5,6 +5,7 @@
 //! counted like any other, so that being slowed tells nothing about who has an account.
 
 use std::{
+    convert::Infallible,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -16,56 +17,41 @@ use tokio::time::Instant;
 const BURST: u32 = 10;
 /// How long it takes until one more try is allowed.
 const REFILL: Duration = Duration::from_secs(5);
-/// Logins that are remembered. A bucket is made only for a try that gets a hash, and those take so long that a bucket is
-/// full again before so many others push it out.
+/// Logins that are remembered. A bucket is made only for a hash that failed, and those take so long that a bucket is full
+/// again before so many others push it out.
 const LOGINS_REMEMBERED: usize = 65_536;
 /// The least time between two log lines about the same.
 const LINES_APART: Duration = Duration::from_secs(5);
 
-/// When a login's bucket is full again: as much later than now as tries are missing.
-type FullAt = Arc<Mutex<Instant>>;
-
-/// The tries that each login has left.
+/// The failures of each login: when its bucket is full again, as much later than now as tries are missing.
 #[derive(Debug)]
-pub(crate) struct Throttle(Cache<[u8; 32], FullAt>);
-
-/// A try that was allowed.
-#[derive(Debug)]
-pub(crate) struct Try(FullAt);
+pub(crate) struct Throttle(Cache<[u8; 32], Arc<Mutex<Instant>>>);
 
 impl Throttle {
     pub(crate) fn new() -> Self {
         Self(Cache::new(LOGINS_REMEMBERED))
     }
 
-    /// Takes a try of a login, given by a hash of it; `None` where it has none left.
-    pub(crate) fn take(&self, login: &[u8; 32]) -> Option<Try> {
+    /// Says whether a login, given by a hash of it, has a try left. Only failures take one: any number of connections
+    /// may log in with the right password at once.
+    pub(crate) fn allows(&self, login: &[u8; 32]) -> bool {
+        let full_at = self.0.get(login);
+        full_at.is_none_or(|full_at| missing(*lock(&full_at), Instant::now()) <= REFILL * (BURST - 1))
+    }
+
+    /// Counts a failure.
+    pub(crate) fn failed(&self, login: &[u8; 32]) {
         let now = Instant::now();
-        let made =
-            self.0.get_or_insert_with(login, || Ok::<_, std::convert::Infallible>(FullAt::new(now.into())));
-        let full_at = match made {
-            Ok(full_at) => full_at,
-            Err(never) => match never {},
-        };
-        let mut until = lock(&full_at);
-        let missing = until.saturating_duration_since(now);
-        if missing > REFILL * (BURST - 1) {
-            return None;
-        }
-        *until = now + missing + REFILL;
-        drop(until);
-        Some(Try(full_at))
+        let made = self.0.get_or_insert_with(login, || Ok::<_, Infallible>(Arc::new(now.into())));
+        let Ok(full_at) = made;
+        let mut full_at = lock(&full_at);
+        *full_at = now + missing(*full_at, now) + REFILL;
     }
 }
 
-impl Try {
-    /// Gives the try back: the password was right.
-    pub(crate) fn give_back(self) {
-        let mut until = lock(&self.0);
-        if let Some(earlier) = until.checked_sub(REFILL) {
-            *until = earlier;
-        }
-    }
+/// Returns how long a bucket takes to be full.
+fn missing(full_at: Instant, now: Instant) -> Duration {
+    full_at.saturating_duration_since(now)
 }
 
 /// An event that is logged at most every few seconds, however often it happens.
@@ -99,7 +85,14 @@ mod tests {
     use super::*;
 
     fn tries(throttle: &Throttle, login: u8) -> usize {
-        (0..1_000).take_while(|_| throttle.take(&[login; 32]).is_some()).count()
+        let attempt = || {
+            let allowed = throttle.allows(&[login; 32]);
+            if allowed {
+                throttle.failed(&[login; 32]);
+            }
+            allowed
+        };
+        (0..1_000).take_while(|_| attempt()).count()
     }
 
     #[tokio::test(start_paused = true)]
@@ -114,8 +107,7 @@ mod tests {
         assert_eq!(tries(&throttle, 1), 3);
         advance(Duration::from_secs(3_600)).await;
         assert_eq!(tries(&throttle, 1), 10, "more than a full bucket");
-        throttle.take(&[3; 32]).unwrap().give_back();
-        assert_eq!(tries(&throttle, 3), 10);
+        assert!((0..1_000).all(|_| throttle.allows(&[3; 32])), "a try that does not fail takes nothing");
     }
 
     #[tokio::test(start_paused = true)]
@@ -124,7 +116,7 @@ mod tests {
         for number in 0..2 * LOGINS_REMEMBERED {
             let mut login = [0; 32];
             login[..8].copy_from_slice(&number.to_le_bytes());
-            throttle.take(&login).unwrap();
+            throttle.failed(&login);
         }
         assert!(throttle.0.len() <= LOGINS_REMEMBERED);
     }

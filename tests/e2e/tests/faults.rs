@@ -108,6 +108,8 @@ both_modes! {
     }
 
     fn health_is_told_over_http(system) {
+        system.deliver("alice@example.test", &message("counted", "x\r\n"));
+        assert_eq!(system.fetch("alice").len(), 1);
         for name in system.names() {
             let admin = system.process(name).port("admin");
             for (path, text) in [("/livez", "200"), ("/readyz", "200"), ("/metrics", "# TYPE puro_")] {
