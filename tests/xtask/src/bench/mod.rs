@@ -75,7 +75,7 @@ pub(crate) fn bench(workspace: &Workspace, steps: &mut Steps, args: &BenchArgs) 
     steps.run("release build", || {
         let mut packages = vec!["build", "--release", "-p", "puro-load"];
         if puro_wanted {
-            packages.extend(["-p", "puro"]);
+            packages.extend(["-p", "puro", "-p", "puro-smtp", "-p", "puro-pop3"]);
         }
         run(&mut workspace.cargo(packages))
     })?;
@@ -87,7 +87,9 @@ pub(crate) fn bench(workspace: &Workspace, steps: &mut Steps, args: &BenchArgs) 
     if puro_wanted {
         results["puro"] = steps.run("PuRo", || {
             let server = puro::Puro::start(workspace, args.users)?;
-            measure(&load, &server.endpoint())
+            let mut results = measure(&load, &server.endpoint())?;
+            results["front_ends"] = server.front_ends(workspace)?;
+            Ok(results)
         })?;
     }
     table::print(&results);
