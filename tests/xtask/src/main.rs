@@ -5,6 +5,7 @@
 mod bench;
 mod lint;
 mod shell;
+mod stand_ins;
 mod steps;
 mod suite;
 mod tools;
@@ -33,6 +34,8 @@ enum Habit {
     Lint(lint::LintArgs),
     /// Install what the tests need (and, with --bench, what the benchmark needs).
     Tools(tools::ToolsArgs),
+    /// Run the servers that stand in for AWS until Ctrl-C, for single tests.
+    StandIns,
     /// Measure `puro serve` and, in the same run, Postfix with Dovecot.
     Bench(bench::BenchArgs),
     /// Format, apply what clippy can mend, write generated files anew.
@@ -59,6 +62,7 @@ fn run(habit: &Habit, steps: &mut Steps) -> Result<()> {
             lint::lint(&workspace, steps, args)
         }
         Habit::Tools(args) => tools::install(&workspace, steps, args),
+        Habit::StandIns => stand_ins::serve(&workspace, steps),
         Habit::Bench(args) => bench::bench(&workspace, steps, args),
         Habit::Tidy => suite::tidy(&workspace, steps),
     }

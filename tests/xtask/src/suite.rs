@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::lint::{self, LintArgs};
 use crate::shell::{Workspace, has, run};
+use crate::stand_ins::StandIns;
 use crate::steps::Steps;
 use crate::tools;
 
@@ -28,13 +29,16 @@ pub(crate) fn test(workspace: &Workspace, steps: &mut Steps, args: &TestArgs) ->
         lint::lint(workspace, steps, &args.lint)?;
     }
     steps.run("build", || run(&mut workspace.cargo(["build", "--workspace", "--bins"])))?;
+    let stand_ins = StandIns::start(workspace, steps)?;
+    stand_ins.end_by_signal()?;
     let (passed, failed) = steps.run("tests", || {
         if has("cargo-nextest") {
-            nextest(workspace, args.filter.as_deref())
+            nextest(workspace, &stand_ins, args.filter.as_deref())
         } else {
-            cargo_test(workspace, args.filter.as_deref())
+            cargo_test(workspace, &stand_ins, args.filter.as_deref())
         }
     })?;
+    drop(stand_ins);
     if failed > 0 {
         bail!("{passed} passed, {failed} failed");
     }
@@ -46,17 +50,20 @@ pub(crate) fn test(workspace: &Workspace, steps: &mut Steps, args: &TestArgs) ->
 }
 
 /// Tests by nextest, which tells its own sum, and the examples in the documentation, which it leaves out.
-fn nextest(workspace: &Workspace, filter: Option<&str>) -> Result<(usize, usize)> {
+fn nextest(workspace: &Workspace, stand_ins: &StandIns, filter: Option<&str>) -> Result<(usize, usize)> {
     let mut tests = with_binaries(workspace, workspace.cargo_that_mounts(["nextest", "run", "--workspace"]));
+    stand_ins.tell(&mut tests);
     let sum = counted(tests.args(filter), Stream::Stderr)?;
     let mut examples = workspace.cargo(["test", "--workspace", "--doc", "--no-fail-fast"]);
+    stand_ins.tell(&mut examples);
     let documented = counted(&mut examples, Stream::Stdout)?;
     Ok((sum.0 + documented.0, sum.1 + documented.1))
 }
 
-fn cargo_test(workspace: &Workspace, filter: Option<&str>) -> Result<(usize, usize)> {
+fn cargo_test(workspace: &Workspace, stand_ins: &StandIns, filter: Option<&str>) -> Result<(usize, usize)> {
     let mut tests =
         with_binaries(workspace, workspace.cargo_that_mounts(["test", "--workspace", "--no-fail-fast"]));
+    stand_ins.tell(&mut tests);
     counted(tests.args(filter), Stream::Stdout)
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::shell::{Workspace, has, run, succeeds};
+use crate::stand_ins;
 use crate::steps::Steps;
 
 /// A program and the Debian package that brings it.
@@ -42,21 +43,30 @@ pub(crate) struct ToolsArgs {
 
 pub(crate) fn install(workspace: &Workspace, steps: &mut Steps, args: &ToolsArgs) -> Result<()> {
     install_test_tools(steps)?;
+    stand_ins::install(workspace, steps)?;
     if args.bench {
         install_bench_tools(steps)?;
     }
     install_lint_tools(workspace, steps)
 }
 
-/// The mail programs which the black box tests use.
+/// The mail programs which the black box tests use, and in the same go what the stand-ins for AWS need.
 pub(crate) fn install_test_tools(steps: &mut Steps) -> Result<()> {
     steps.run("mail clients for the black box tests", || {
         let mut missing = missing(TEST_TOOLS);
         if !perl_has_tls() {
             missing.push(PERL_TLS);
         }
+        missing.extend(stand_ins::missing_packages());
         apt_install(&missing)
     })
+}
+
+/// A folder for what a fresh clone should find again instead of fetching it anew.
+pub(crate) fn lasting() -> PathBuf {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
+    cache.unwrap_or_else(std::env::temp_dir).join("puro-mail/tools")
 }
 
 /// The servers which the benchmark compares with.
@@ -139,7 +149,7 @@ fn cargo_home_has(tool: &str) -> bool {
     home.is_some_and(|home| home.join("bin").join(tool).is_file())
 }
 
-fn apt_install(packages: &[&str]) -> Result<()> {
+pub(crate) fn apt_install(packages: &[&str]) -> Result<()> {
     if packages.is_empty() {
         eprintln!("   all there");
         return Ok(());
