@@ -13,8 +13,7 @@ pub mod model;
 mod trace;
 
 pub use channel::{
-    Backend, Connector, Deadlines, Endpoint, EndpointError, InProcess, Incoming, Pipe, ServiceUrl, Settings,
-    in_process, server_builder,
+    Backend, Connector, Deadlines, Endpoint, InProcess, Incoming, Pipe, Settings, in_process, server_builder,
 };
 pub use client::{
     AdminClient, BlobClient, DeliveryClient, DirectoryClient, MaildropClient, ReadStream, StoreStream,

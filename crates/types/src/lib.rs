@@ -6,9 +6,11 @@
 mod address;
 mod id;
 mod location;
+mod service_url;
 mod size;
 
 pub use address::{AddressError, DOMAIN_MAX, DomainName, EmailAddress, LOCAL_PART_MAX};
 pub use id::{IdError, MailboxId, MessageId, TransactionId};
 pub use location::{Codec, Frame, Location};
+pub use service_url::{ServiceUrl, ServiceUrlError};
 pub use size::{ByteSize, ByteSizeError};

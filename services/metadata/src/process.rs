@@ -56,7 +56,7 @@ pub async fn build(settings: Settings, process: Process) -> Result<(), StartErro
         listen: settings.metadata.listen,
         implicit_tls: false,
     }])?;
-    let blob = Backend::at(settings.blob.url.as_str()).map_err(StartError::other)?;
+    let blob = Backend::at(&settings.blob.url);
     let routes = open(&settings, blob, &process).await?;
     for bound in listeners {
         grpc::spawn_tcp("metadata", routes.clone(), bound, &process);

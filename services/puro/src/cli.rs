@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
-use puro_api::ServiceUrl;
+use puro_types::ServiceUrl;
 
 use crate::commands::Request;
 

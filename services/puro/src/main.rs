@@ -60,7 +60,7 @@ fn operate(global: &cli::Global, serve: &ServeFlags, request: Request) -> Result
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Fault::System)?;
     runtime.block_on(async {
-        let session = Session::new(global, &settings)?;
+        let session = Session::new(global, &settings);
         Box::pin(commands::run(&session, request)).await
     })
 }

@@ -7,8 +7,8 @@ use puro_serve::{
     config::{Service, Settings},
     grpc,
     listener::{self, Wanted},
-    process::{self, Flags, Phase, Process, StartError},
-    tls::{CertificateStore, WATCH_EVERY},
+    process::{self, Flags, Process, StartError},
+    tls,
 };
 use tonic::service::Routes;
 
@@ -24,7 +24,7 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
 
 /// Starts what others rest on first: stores, back ends, account, and then the listeners that clients see.
 async fn build(settings: Settings, process: Process) -> Result<(), StartError> {
-    let certificates = CertificateStore::open(&settings)?;
+    let tls = tls::watched(&settings, &process)?;
     let listeners = listener::bind(&[
         Wanted { key: "metadata.listen", listen: settings.metadata.listen, implicit_tls: false },
         Wanted { key: "blob.listen", listen: settings.blob.listen, implicit_tls: false },
@@ -43,13 +43,10 @@ async fn build(settings: Settings, process: Process) -> Result<(), StartError> {
     }
 
     let account = first_start::account(&metadata).await?;
-    let tls = certificates.acceptor();
     let smtp = puro_smtp::Clients::new(metadata.clone(), blob.clone());
     puro_smtp::spawn(&settings, smtp, Some(tls.clone()), &process)?;
     let pop3 = puro_pop3::Clients::new(metadata, blob);
     puro_pop3::spawn(&settings, pop3, Some(tls), &process)?;
-    let stop = process.stopped(Phase::Front).clone();
-    process.spawn(Phase::Front, async move { certificates.watch(WATCH_EVERY, &stop).await });
     process.readiness().set();
     if let Some(account) = account {
         first_start::tell(&account, &process);

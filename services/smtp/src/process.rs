@@ -3,8 +3,8 @@
 use puro_api::Backend;
 use puro_serve::{
     config::Settings,
-    process::{Phase, Process, StartError},
-    tls::{CertificateStore, WATCH_EVERY},
+    process::{Process, StartError},
+    tls,
 };
 
 use crate::{Clients, spawn};
@@ -14,16 +14,11 @@ use crate::{Clients, spawn};
 /// # Errors
 /// A certificate that is not usable, listeners that cannot be bound.
 pub async fn build(settings: Settings, process: Process) -> Result<(), StartError> {
-    let certificates = CertificateStore::open(&settings)?;
-    let metadata = Backend::at(settings.metadata.url.as_str()).map_err(StartError::other)?;
-    let blob = Backend::at(settings.blob.url.as_str()).map_err(StartError::other)?;
-    let clients = Clients::new(metadata.clone(), blob.clone());
-    spawn(&settings, clients, Some(certificates.acceptor()), &process)?;
-    let stop = process.stopped(Phase::Front).clone();
-    process.spawn(Phase::Front, async move { certificates.watch(WATCH_EVERY, &stop).await });
+    let tls = tls::watched(&settings, &process)?;
+    let (metadata, blob) = (Backend::at(&settings.metadata.url), Backend::at(&settings.blob.url));
+    spawn(&settings, Clients::new(metadata.clone(), blob.clone()), Some(tls), &process)?;
     process.ready_after(async move {
-        metadata.reached().await;
-        blob.reached().await;
+        tokio::join!(metadata.reached(), blob.reached());
     });
     Ok(())
 }

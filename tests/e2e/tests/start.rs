@@ -91,6 +91,19 @@ fn wrong_settings_are_all_told_and_nothing_starts() {
     }
 }
 
+/// A URL that no client can use is a fault of the settings, told before anything starts.
+#[test]
+fn a_back_end_without_a_port_is_refused() {
+    for (binary, variable) in [
+        ("puro", "PURO_METADATA_URL"),
+        ("puro-smtp", "PURO_METADATA_URL"),
+        ("puro-pop3", "PURO_BLOB_URL"),
+        ("puro-metadata", "PURO_BLOB_URL"),
+    ] {
+        Tool::binary(binary).env(variable, "http://nowhere").run().code(64).says(variable);
+    }
+}
+
 #[test]
 fn an_unknown_key_is_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -5,6 +5,7 @@ use std::{
 };
 
 use http::Uri;
+use puro_types::{ServiceUrl, ServiceUrlError};
 use tokio::{
     sync::{Notify, watch},
     time::timeout,
@@ -24,20 +25,6 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// The authority that calls inside the process name.
 const IN_PROCESS: &str = "http://in-process";
 
-/// A text that is not `http://host:port`.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not of the form http://host:port")]
-pub struct EndpointError(String);
-
-/// The URL of a service: `http://host:port` and nothing behind it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServiceUrl {
-    uri: Uri,
-    /// Without the brackets of an IPv6 literal.
-    host: String,
-    port: u16,
-}
-
 /// Where a service is.
 #[derive(Debug, Clone)]
 pub enum Endpoint {
@@ -49,34 +36,10 @@ pub enum Endpoint {
     InProcess(Connector),
 }
 
-impl FromStr for ServiceUrl {
-    type Err = EndpointError;
-
-    fn from_str(text: &str) -> Result<Self, EndpointError> {
-        let error = || EndpointError(text.to_owned());
-        let uri: Uri = text.parse().map_err(|_| error())?;
-        let bare = uri.path_and_query().is_none_or(|rest| rest.as_str() == "/");
-        let plain = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
-        match (uri.scheme_str(), uri.host(), uri.port_u16()) {
-            (Some("http"), Some(host), Some(port)) if bare && plain && port != 0 && !host.is_empty() => {
-                let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-                Ok(Self { uri, host, port })
-            }
-            _ => Err(error()),
-        }
-    }
-}
-
-impl fmt::Display for ServiceUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.uri.to_string().trim_end_matches('/'))
-    }
-}
-
 impl FromStr for Endpoint {
-    type Err = EndpointError;
+    type Err = ServiceUrlError;
 
-    fn from_str(text: &str) -> Result<Self, EndpointError> {
+    fn from_str(text: &str) -> Result<Self, ServiceUrlError> {
         text.parse().map(Self::Url)
     }
 }
@@ -125,9 +88,9 @@ pub(super) fn resolve(
             let lanes = lanes_to(None, settings, addresses, &[]);
             (watch::channel(Resolved::Lanes(lanes)).1, None)
         }
-        Endpoint::Url(url) => match url.host.parse::<IpAddr>() {
+        Endpoint::Url(url) => match url.host().parse::<IpAddr>() {
             Ok(ip) => {
-                let lanes = lanes_to(Some(&url.uri), settings, [SocketAddr::new(ip, url.port)], &[]);
+                let lanes = lanes_to(Some(&url), settings, [SocketAddr::new(ip, url.port())], &[]);
                 (watch::channel(Resolved::Lanes(lanes)).1, None)
             }
             Err(_) => {
@@ -171,7 +134,7 @@ async fn keep_resolved(
 
 /// Looks up a name; all its addresses, each once, in a stable order.
 async fn look_up(url: &ServiceUrl) -> Result<BTreeSet<SocketAddr>, String> {
-    let found = timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host((url.host.as_str(), url.port)))
+    let found = timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host((url.host(), url.port())))
         .await
         .map_err(|_| "the look-up took too long".to_owned())?
         .map_err(|error| error.to_string())?;
@@ -195,7 +158,7 @@ fn publish(
             return false;
         }
         tracing::debug!(%url, ?addresses, "addresses changed");
-        *resolved = Resolved::Lanes(lanes_to(Some(&url.uri), settings, addresses.iter().copied(), old));
+        *resolved = Resolved::Lanes(lanes_to(Some(url), settings, addresses.iter().copied(), old));
         true
     });
 }
@@ -203,7 +166,7 @@ fn publish(
 /// Makes the connections to addresses, keeping those of `old` that lead there. The server is told `origin`, or else its
 /// own address.
 fn lanes_to(
-    origin: Option<&Uri>,
+    origin: Option<&ServiceUrl>,
     settings: Settings,
     addresses: impl IntoIterator<Item = SocketAddr>,
     old: &[Arc<Lane>],
@@ -217,11 +180,12 @@ fn lanes_to(
     lanes.into()
 }
 
-fn tcp_channel(origin: Option<&Uri>, address: SocketAddr, settings: Settings) -> Channel {
-    // An address and a port always make a URI.
+fn tcp_channel(origin: Option<&ServiceUrl>, address: SocketAddr, settings: Settings) -> Channel {
+    // An address and a port always make a URI, and so does every service's URL.
     let uri: Uri = format!("http://{address}").parse().unwrap_or_default();
+    let origin = origin.and_then(|url| url.to_string().parse().ok());
     tuned(Transport::from(uri.clone()))
-        .origin(origin.cloned().unwrap_or(uri))
+        .origin(origin.unwrap_or(uri))
         .tcp_nodelay(true)
         .connect_timeout(settings.connect_timeout)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
@@ -241,30 +205,6 @@ fn tuned(transport: Transport) -> Transport {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn urls() {
-        for text in
-            ["http://127.0.0.1:12501", "http://metadata:1/", "http://[::1]:12502", "http://a.b.c:65535"]
-        {
-            assert!(text.parse::<Endpoint>().is_ok(), "{text}");
-        }
-        for text in [
-            "",
-            "metadata:12501",
-            "http://metadata",
-            "https://metadata:12501",
-            "http://metadata:12501/path",
-            "http://metadata:12501?x",
-            "http://me:pw@metadata:12501",
-            "http://:12501",
-            "http://metadata:0",
-            "http://metadata:99999",
-        ] {
-            assert!(text.parse::<Endpoint>().is_err(), "{text}");
-        }
-        assert_eq!("http://metadata:1/".parse::<Endpoint>().unwrap().to_string(), "http://metadata:1");
-    }
 
     #[tokio::test]
     async fn connections_to_addresses_that_stay_are_kept() {

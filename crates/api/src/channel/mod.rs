@@ -12,6 +12,7 @@ mod pipe;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use puro_types::ServiceUrl;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Code, Response};
@@ -26,7 +27,7 @@ pub(crate) use self::{
     lane::{Busy, Lane, was_not_sent},
 };
 pub use self::{
-    endpoint::{Endpoint, EndpointError, ServiceUrl},
+    endpoint::Endpoint,
     pipe::{Connector, InProcess, Incoming, Pipe, in_process},
 };
 use crate::failure::{Effect, Failure};
@@ -171,13 +172,9 @@ impl Backend {
         }
     }
 
-    /// Makes the way to the service at this URL, `http://host:port`, with default settings. Must be called in a tokio
-    /// runtime.
-    ///
-    /// # Errors
-    /// The text is no such URL.
-    pub fn at(url: &str) -> Result<Self, EndpointError> {
-        Ok(Self::new(url.parse()?, Settings::default()))
+    /// Makes the way to the service at this URL, with default settings. Must be called in a tokio runtime.
+    pub fn at(url: &ServiceUrl) -> Self {
+        Self::new(Endpoint::Url(url.clone()), Settings::default())
     }
 
     /// Waits until the service has once said that it serves. For a process that is not ready before that.

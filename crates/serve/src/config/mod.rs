@@ -17,7 +17,7 @@ pub use load::{Faults, Sources};
 pub use puro_session::PlaintextAuth;
 pub use section::Key;
 pub use settings::{Admin, Blob, Drain, General, Log, Metadata, Pop3, Settings, Smtp, TlsFiles};
-pub use value::{BareLineEnds, BlobStore, Listen, LogFormat, MetadataStore, Raw, Setting, Url};
+pub use value::{BareLineEnds, BlobStore, Listen, LogFormat, MetadataStore, Raw, Setting};
 
 /// Which program is running: some defaults depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,11 +5,11 @@ use std::{path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 use puro_session::PlaintextAuth;
-use puro_types::ByteSize;
+use puro_types::{ByteSize, ServiceUrl};
 
 use super::{
     section::{Key, Section, assign, sections},
-    value::{BareLineEnds, BlobStore, Listen, LogFormat, MetadataStore, Raw, Setting, Url},
+    value::{BareLineEnds, BlobStore, Listen, LogFormat, MetadataStore, Raw, Setting},
 };
 
 const fn minutes(number: u64) -> Duration {
@@ -83,7 +83,7 @@ sections! {
         /// gRPC; `puro serve` listens here too, for the operator's commands.
         listen: Listen = Listen::loopback(12501);
         /// Where the front ends find it.
-        url: Url = Url::of("http://127.0.0.1:12501");
+        url: ServiceUrl = ServiceUrl::loopback(12501);
         /// embedded (in the data directory) or memory (for trials).
         store: MetadataStore = MetadataStore::Embedded;
     }
@@ -93,7 +93,7 @@ sections! {
         /// gRPC; `puro serve` listens here too.
         listen: Listen = Listen::loopback(12502);
         /// Where the front ends find it.
-        url: Url = Url::of("http://127.0.0.1:12502");
+        url: ServiceUrl = ServiceUrl::loopback(12502);
         /// disk (in the data directory) or memory (for trials).
         store: BlobStore = BlobStore::Disk;
         /// Milliseconds, up to 1000, that a message waits for others to share its write with. 0: none.

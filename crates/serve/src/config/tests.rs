@@ -41,8 +41,8 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(listen(settings.smtp.submission_listen), "127.0.0.1:12367");
     assert_eq!(listen(settings.pop3.listen), "127.0.0.1:12450");
     assert_eq!(listen(settings.pop3.tls_listen), "127.0.0.1:12451");
-    assert_eq!(settings.metadata.url.as_str(), "http://127.0.0.1:12501");
-    assert_eq!(settings.blob.url.as_str(), "http://127.0.0.1:12502");
+    assert_eq!(settings.metadata.url.to_string(), "http://127.0.0.1:12501");
+    assert_eq!(settings.blob.url.to_string(), "http://127.0.0.1:12502");
     assert_eq!(settings.smtp.max_message_bytes, ByteSize(50_000_000));
     assert!(!settings.general.hostname.is_empty(), "the system's name stands in");
 }
@@ -113,7 +113,7 @@ fn every_documented_variable_reaches_its_setting() {
     let networks: Vec<String> =
         settings.general.proxy_protocol_from.iter().map(ToString::to_string).collect();
     assert_eq!(networks, ["10.0.0.0/8", "192.0.2.1/32"]);
-    assert_eq!(settings.metadata.url.as_str(), "http://metadata:12501");
+    assert_eq!(settings.metadata.url.to_string(), "http://metadata:12501");
     assert_eq!(settings.blob.store, BlobStore::Memory);
     assert_eq!(settings.smtp.max_message_bytes, ByteSize(25 << 20));
     assert_eq!(settings.smtp.bare_line_ends, BareLineEnds::Normalise);
@@ -166,6 +166,25 @@ fn all_faults_of_all_sources_are_told_at_once() {
     }
     assert_eq!(faults.len(), 13, "{faults:#?}");
     assert!(!faults.iter().any(|fault| fault.contains("hunter2")), "no password in a message");
+}
+
+/// What the clients would refuse is refused here, by name: one parser reads it for both.
+#[test]
+fn a_url_that_leads_nowhere_is_a_fault_of_the_settings() {
+    for url in
+        ["http://metadata", "http://metadata:0", "https://metadata:1", "http://metadata:1/path", "metadata:1"]
+    {
+        let faults = load(None, &[("PURO_METADATA_URL", url)], &[&format!("blob.url={url}")]).unwrap_err();
+        assert_eq!(faults.len(), 2, "{faults:#?}");
+        let why = "not a URL of the form http://host:port";
+        assert!(
+            faults[0].starts_with(&format!("PURO_METADATA_URL in the environment: {why}")),
+            "{faults:#?}"
+        );
+        assert!(faults[1].starts_with(&format!("--set blob.url={url}: {why}")), "{faults:#?}");
+    }
+    let settings = load(None, &[("PURO_METADATA_URL", "http://[::1]:1/")], &[]).unwrap();
+    assert_eq!(settings.metadata.url.to_string(), "http://[::1]:1");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 use puro_session::PlaintextAuth;
-use puro_types::ByteSize;
+use puro_types::{ByteSize, ServiceUrl, ServiceUrlError};
 use toml::Value;
 
 /// A value as it came in.
@@ -185,40 +185,13 @@ fn network(text: &str) -> Result<IpNet, String> {
         .map_err(|_| format!("{text:?} is not a network, such as 10.0.0.0/8"))
 }
 
-/// Where a back end is: `http://host:port`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Url(String);
-
-impl Url {
-    /// The URL as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    pub(super) fn of(text: &'static str) -> Self {
-        Self(text.to_owned())
-    }
-}
-
-impl Setting for Url {
+impl Setting for ServiceUrl {
     fn read(raw: Raw<'_>) -> Result<Self, String> {
-        let text = raw.text()?;
-        let fault = || "not a URL such as http://127.0.0.1:12501".to_owned();
-        let uri: http::Uri = text.parse().map_err(|_| fault())?;
-        let authority = uri.authority().ok_or_else(fault)?;
-        if uri.scheme_str() != Some("http") || authority.host().is_empty() {
-            return Err(fault());
-        }
-        // What is not in the settings cannot leak from --print-config or a log.
-        if authority.as_str().contains('@') {
-            return Err("a URL with a user name or a password is refused".to_owned());
-        }
-        Ok(Self(text.to_owned()))
+        raw.text()?.parse().map_err(|error: ServiceUrlError| error.to_string())
     }
 
     fn write(&self) -> Value {
-        Value::String(self.0.clone())
+        Value::String(self.to_string())
     }
 }
 

@@ -17,7 +17,10 @@ use rustls::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Settings;
+use crate::{
+    config::Settings,
+    process::{Phase, Process},
+};
 use files::{Files, Stamp};
 
 /// A certificate or key that is not usable.
@@ -53,7 +56,19 @@ pub enum TlsError {
 }
 
 /// How often files are looked at.
-pub const WATCH_EVERY: Duration = Duration::from_secs(5);
+const WATCH_EVERY: Duration = Duration::from_secs(5);
+
+/// Opens the certificate that the front ends of a process serve with, and has it reread when it changes until they end.
+///
+/// # Errors
+/// As [`CertificateStore::open`].
+pub fn watched(settings: &Settings, process: &Process) -> Result<TlsAcceptor, TlsError> {
+    let certificates = CertificateStore::open(settings)?;
+    let acceptor = certificates.acceptor();
+    let stop = process.stopped(Phase::Front).clone();
+    process.spawn(Phase::Front, async move { certificates.watch(WATCH_EVERY, &stop).await });
+    Ok(acceptor)
+}
 
 /// The certificate in use, and how to serve with it.
 #[derive(Debug)]

@@ -9,9 +9,7 @@ mod mail;
 mod user;
 
 use clap::Subcommand;
-use puro_api::{
-    AdminClient, Backend, BlobClient, Deadlines, Endpoint, Failure, MaildropClient, ServiceUrl, Settings,
-};
+use puro_api::{AdminClient, Backend, BlobClient, Deadlines, Endpoint, Failure, MaildropClient, Settings};
 
 use crate::{
     cli::Global,
@@ -65,23 +63,22 @@ pub(crate) struct Session {
 
 impl Session {
     /// Makes the ways to the services; nothing is connected yet. Must be called in a tokio runtime.
-    pub(crate) fn new(global: &Global, settings: &puro_serve::config::Settings) -> Result<Self, Fault> {
+    pub(crate) fn new(global: &Global, settings: &puro_serve::config::Settings) -> Self {
         let calls = Settings { deadlines: Deadlines::all(global.timeout), ..Settings::default() };
-        let metadata_url =
-            service_url(global.metadata.as_ref(), settings.metadata.url.as_str(), "metadata.url")?;
-        let blob_url = service_url(global.blob.as_ref(), settings.blob.url.as_str(), "blob.url")?;
+        let metadata_url = global.metadata.as_ref().unwrap_or(&settings.metadata.url).clone();
+        let blob_url = global.blob.as_ref().unwrap_or(&settings.blob.url).clone();
         let metadata_place =
             Place { name: "metadata", variable: "PURO_METADATA_URL", url: metadata_url.to_string() };
         let blob_place = Place { name: "blob", variable: "PURO_BLOB_URL", url: blob_url.to_string() };
         let metadata = Backend::new(Endpoint::Url(metadata_url), calls);
-        Ok(Self {
+        Self {
             admin: AdminClient::new(metadata.clone()),
             maildrop: MaildropClient::new(metadata),
             blob: BlobClient::new(Backend::new(Endpoint::Url(blob_url), calls)),
             metadata_place,
             blob_place,
             output: Output::new(global.json),
-        })
+        }
     }
 
     /// Says of a failure that it was the metadata service's.
@@ -92,13 +89,5 @@ impl Session {
     /// Says of a failure that it was the blob service's.
     fn blob<T>(&self, outcome: Result<T, Failure>) -> Result<T, Fault> {
         outcome.map_err(|failure| Fault::Call(self.blob_place.clone(), failure))
-    }
-}
-
-/// Returns where a service is: by the flag, or by the settings, whose key a fault names.
-fn service_url(flag: Option<&ServiceUrl>, setting: &str, key: &str) -> Result<ServiceUrl, Fault> {
-    match flag {
-        Some(url) => Ok(url.clone()),
-        None => setting.parse().map_err(|why| Fault::Setting(format!("{key}: {why}"))),
     }
 }
