@@ -10,39 +10,61 @@ pub const ERROR_DOMAIN: &str = "puro";
 /// Characters of a message that travel; a status goes out as a header, and those are bounded.
 const MESSAGE_MAX: usize = 512;
 
-/// Why a call failed. The text is for people; it names no secret.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
+/// Makes [`Failure`] and its table from the same rows.
+macro_rules! failures {
+    ($( $(#[doc = $doc:literal])+ $name:ident = $code:ident, $reason:literal, $words:literal; )+) => {
+        /// Why a call failed. The text is for people; it names no secret.
+        #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+        pub enum Failure {
+            $( $(#[doc = $doc])+ #[error($words)] $name(String), )+
+        }
+
+        impl Failure {
+            /// Returns the words for people.
+            pub fn message(&self) -> &str {
+                match self { $( Self::$name(text) )|+ => text }
+            }
+
+            /// Each variant's gRPC code and `ErrorInfo` reason.
+            fn row(&self) -> (Code, &'static str) {
+                match self { $( Self::$name(_) => (Code::$code, $reason), )+ }
+            }
+
+            /// The table backwards.
+            fn from_reason(reason: &str, message: String) -> Option<Self> {
+                match reason { $( $reason => Some(Self::$name(message)), )+ _ => None }
+            }
+
+            /// One of each.
+            #[cfg(test)]
+            fn all(message: &str) -> Vec<Self> {
+                vec![$( Self::$name(message.to_owned()) ),+]
+            }
+        }
+    };
+}
+
+failures! {
     /// What was named does not exist.
-    #[error("not found: {0}")]
-    NotFound(String),
+    NotFound = NotFound, "NOT_FOUND", "not found: {0}";
     /// What was to be made exists.
-    #[error("already exists: {0}")]
-    AlreadyExists(String),
+    AlreadyExists = AlreadyExists, "ALREADY_EXISTS", "already exists: {0}";
     /// Something else has to change first.
-    #[error("refused: {0}")]
-    FailedPrecondition(String),
+    FailedPrecondition = FailedPrecondition, "FAILED_PRECONDITION", "refused: {0}";
     /// The request makes no sense; a repeat cannot help.
-    #[error("invalid: {0}")]
-    Invalid(String),
+    Invalid = InvalidArgument, "INVALID", "invalid: {0}";
     /// Bad credentials, for whatever reason.
-    #[error("bad credentials: {0}")]
-    Unauthenticated(String),
+    Unauthenticated = Unauthenticated, "UNAUTHENTICATED", "bad credentials: {0}";
     /// A limit is reached; less of it, or later.
-    #[error("limit reached: {0}")]
-    Exhausted(String),
+    Exhausted = ResourceExhausted, "EXHAUSTED", "limit reached: {0}";
     /// Cannot be done now; nothing was changed. Try again later.
-    #[error("not available: {0}")]
-    Unavailable(String),
+    Unavailable = Unavailable, "UNAVAILABLE", "not available: {0}";
     /// A write that was or was not applied. Read, or repeat where the call is idempotent.
-    #[error("outcome unknown: {0}")]
-    OutcomeUnknown(String),
+    OutcomeUnknown = Unknown, "OUTCOME_UNKNOWN", "outcome unknown: {0}";
     /// What was stored is damaged or lost. A person should look.
-    #[error("data loss: {0}")]
-    DataLoss(String),
+    DataLoss = DataLoss, "DATA_LOSS", "data loss: {0}";
     /// Our own bug.
-    #[error("internal: {0}")]
-    Internal(String),
+    Internal = Internal, "INTERNAL", "internal: {0}";
 }
 
 /// What a call does, which decides what a lost answer means.
@@ -65,58 +87,9 @@ impl Effect {
 }
 
 impl Failure {
-    /// Returns the words for people.
-    pub fn message(&self) -> &str {
-        match self {
-            Self::NotFound(text)
-            | Self::AlreadyExists(text)
-            | Self::FailedPrecondition(text)
-            | Self::Invalid(text)
-            | Self::Unauthenticated(text)
-            | Self::Exhausted(text)
-            | Self::Unavailable(text)
-            | Self::OutcomeUnknown(text)
-            | Self::DataLoss(text)
-            | Self::Internal(text) => text,
-        }
-    }
-
     /// Says whether the same call may well succeed later: the peer is told to come back rather than refused.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::OutcomeUnknown(_) | Self::Exhausted(_))
-    }
-
-    /// The table: each variant's gRPC code and `ErrorInfo` reason.
-    fn row(&self) -> (Code, &'static str) {
-        match self {
-            Self::NotFound(_) => (Code::NotFound, "NOT_FOUND"),
-            Self::AlreadyExists(_) => (Code::AlreadyExists, "ALREADY_EXISTS"),
-            Self::FailedPrecondition(_) => (Code::FailedPrecondition, "FAILED_PRECONDITION"),
-            Self::Invalid(_) => (Code::InvalidArgument, "INVALID"),
-            Self::Unauthenticated(_) => (Code::Unauthenticated, "UNAUTHENTICATED"),
-            Self::Exhausted(_) => (Code::ResourceExhausted, "EXHAUSTED"),
-            Self::Unavailable(_) => (Code::Unavailable, "UNAVAILABLE"),
-            Self::OutcomeUnknown(_) => (Code::Unknown, "OUTCOME_UNKNOWN"),
-            Self::DataLoss(_) => (Code::DataLoss, "DATA_LOSS"),
-            Self::Internal(_) => (Code::Internal, "INTERNAL"),
-        }
-    }
-
-    /// The table backwards.
-    fn from_reason(reason: &str, message: String) -> Option<Self> {
-        Some(match reason {
-            "NOT_FOUND" => Self::NotFound(message),
-            "ALREADY_EXISTS" => Self::AlreadyExists(message),
-            "FAILED_PRECONDITION" => Self::FailedPrecondition(message),
-            "INVALID" => Self::Invalid(message),
-            "UNAUTHENTICATED" => Self::Unauthenticated(message),
-            "EXHAUSTED" => Self::Exhausted(message),
-            "UNAVAILABLE" => Self::Unavailable(message),
-            "OUTCOME_UNKNOWN" => Self::OutcomeUnknown(message),
-            "DATA_LOSS" => Self::DataLoss(message),
-            "INTERNAL" => Self::Internal(message),
-            _ => return None,
-        })
     }
 
     /// Reads a status that a call ended with.
@@ -170,41 +143,9 @@ impl From<Failure> for Status {
 mod tests {
     use super::*;
 
-    fn all() -> Vec<Failure> {
-        let text = || "a reason, ünicode".to_owned();
-        let all = vec![
-            Failure::NotFound(text()),
-            Failure::AlreadyExists(text()),
-            Failure::FailedPrecondition(text()),
-            Failure::Invalid(text()),
-            Failure::Unauthenticated(text()),
-            Failure::Exhausted(text()),
-            Failure::Unavailable(text()),
-            Failure::OutcomeUnknown(text()),
-            Failure::DataLoss(text()),
-            Failure::Internal(text()),
-        ];
-        // A new variant does not compile here until it is in the list above.
-        for failure in &all {
-            match failure {
-                Failure::NotFound(_)
-                | Failure::AlreadyExists(_)
-                | Failure::FailedPrecondition(_)
-                | Failure::Invalid(_)
-                | Failure::Unauthenticated(_)
-                | Failure::Exhausted(_)
-                | Failure::Unavailable(_)
-                | Failure::OutcomeUnknown(_)
-                | Failure::DataLoss(_)
-                | Failure::Internal(_) => {}
-            }
-        }
-        all
-    }
-
     #[test]
     fn every_variant_comes_back_as_it_went() {
-        for failure in all() {
+        for failure in Failure::all("a reason, ünicode") {
             for effect in [Effect::Read, Effect::Write] {
                 let status = Status::from(failure.clone());
                 assert_eq!(Failure::from_status(&status, effect), failure);
@@ -214,7 +155,7 @@ mod tests {
 
     #[test]
     fn rows_differ() {
-        let all = all();
+        let all = Failure::all("x");
         for (at, one) in all.iter().enumerate() {
             for other in &all[at + 1..] {
                 assert_ne!(one.row().0, other.row().0, "{one:?} {other:?}");

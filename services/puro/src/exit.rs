@@ -44,7 +44,7 @@ pub(crate) enum Fault {
     Usage(String),
     /// The settings are not right.
     Settings(Faults),
-    /// A setting that names a service is not right.
+    /// A file that stands in the place of settings is not right.
     Setting(String),
     /// A call failed.
     Call(Place, Failure),
@@ -69,22 +69,9 @@ impl Fault {
             Self::Call(_, Failure::Unavailable(_)) | Self::Unreachable(_) => Exit::Unreachable,
             // Whoever read our output has seen enough, as in `puro user list | head`.
             Self::Stream(_, error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
-            Self::Call(
-                _,
-                Failure::NotFound(_)
-                | Failure::AlreadyExists(_)
-                | Failure::FailedPrecondition(_)
-                | Failure::Invalid(_)
-                | Failure::Unauthenticated(_)
-                | Failure::Exhausted(_)
-                | Failure::OutcomeUnknown(_)
-                | Failure::DataLoss(_)
-                | Failure::Internal(_),
-            )
-            | Self::File(..)
-            | Self::Stream(..)
-            | Self::System(_)
-            | Self::Refused(_) => Exit::Failed,
+            Self::Call(..) | Self::File(..) | Self::Stream(..) | Self::System(_) | Self::Refused(_) => {
+                Exit::Failed
+            }
         }
     }
 
@@ -128,11 +115,8 @@ fn call(place: &Place, failure: &Failure, f: &mut fmt::Formatter<'_>) -> fmt::Re
         Failure::Internal(why) => {
             write!(f, "the {name} service at {url} has a fault: {why}\n      Its log tells more.")
         }
-        Failure::NotFound(_)
-        | Failure::AlreadyExists(_)
-        | Failure::FailedPrecondition(_)
-        | Failure::Invalid(_)
-        | Failure::Unauthenticated(_) => fmt::Display::fmt(failure, f),
+        // The service said what there is to say.
+        failure => fmt::Display::fmt(failure, f),
     }
 }
 
