@@ -16,6 +16,8 @@ pub enum Question {
         account: String,
         /// The reverse-path.
         sender: EmailAddress,
+        /// Which transaction of the session it is about, counted from 1.
+        transaction: u32,
     },
     /// Where does mail for this recipient go? → [`Answer::Recipient`] or [`Answer::Unavailable`].
     Recipient {
@@ -25,6 +27,8 @@ pub enum Question {
         size_bytes: u64,
         /// No recipient of this transaction was accepted before: whatever is remembered of earlier ones is past.
         first: bool,
+        /// Which transaction of the session it is about, counted from 1.
+        transaction: u32,
     },
     /// DATA was accepted: get ready to take the message. → [`Answer::Ready`] or [`Answer::Unavailable`].
     Begin(Box<Envelope>),

@@ -41,8 +41,8 @@ pub struct SessionHandler {
     /// The transaction's span, from its first question on: calls made inside it carry its trace. A message that is
     /// begun takes it over.
     transaction: Span,
-    /// MAIL has asked about the sender, and no recipient has come yet.
-    sender_asked: bool,
+    /// The transaction that was last asked about; 0: none.
+    number: u32,
 }
 
 impl SessionHandler {
@@ -54,22 +54,16 @@ impl SessionHandler {
             routes: HashMap::new(),
             message: None,
             transaction: Span::none(),
-            sender_asked: false,
+            number: 0,
         }
     }
 
-    /// The span for a question about a recipient.
-    fn recipient_span(&mut self, first: bool) -> Span {
-        if first && !std::mem::take(&mut self.sender_asked) {
-            self.transaction = transaction();
+    /// Returns the span for a question about a transaction; the first question begins it.
+    fn span_of(&mut self, transaction: u32) -> Span {
+        if self.number != transaction {
+            self.number = transaction;
+            self.transaction = tracing::info_span!("transaction", queue_id = tracing::field::Empty);
         }
-        self.transaction.clone()
-    }
-
-    /// The span for a question about the sender, with which a transaction begins.
-    fn sender_span(&mut self) -> Span {
-        self.transaction = transaction();
-        self.sender_asked = true;
         self.transaction.clone()
     }
 
@@ -198,12 +192,12 @@ impl Handler<Session> for SessionHandler {
             Question::Authenticate(credentials) => {
                 self.authenticate(credentials).instrument(tracing::info_span!("login")).await
             }
-            Question::Sender { account, sender } => {
-                let span = self.sender_span();
+            Question::Sender { account, sender, transaction } => {
+                let span = self.span_of(transaction);
                 self.sender(&account, &sender).instrument(span).await
             }
-            Question::Recipient { address, size_bytes, first } => {
-                let span = self.recipient_span(first);
+            Question::Recipient { address, size_bytes, first, transaction } => {
+                let span = self.span_of(transaction);
                 self.recipient(address, size_bytes, first).instrument(span).await
             }
             Question::Begin(envelope) => self.begin(&envelope),
@@ -216,14 +210,18 @@ impl Handler<Session> for SessionHandler {
         }
     }
 
+    /// A transaction may end with no word to its service: by RSET, by EHLO, by a DATA that cannot be.
+    fn waits(&mut self, machine: &Session) {
+        if !machine.in_transaction() {
+            self.routes = HashMap::new();
+            self.transaction = Span::none();
+        }
+    }
+
     fn ended(&mut self, machine: &Session, end: End) {
         self.message_ended(Outcome::GivenUp);
         record::session_ended(&self.who, machine, end, now().saturating_duration_since(self.since));
     }
-}
-
-fn transaction() -> Span {
-    tracing::info_span!("transaction", queue_id = tracing::field::Empty)
 }
 
 fn verdict(refusal: Refusal) -> RecipientVerdict {

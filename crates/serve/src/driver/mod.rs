@@ -26,6 +26,11 @@ pub trait Handler<M: Machine>: Send {
     /// that disconnects does not cancel what it asked for. A handler therefore needs deadlines of its own.
     fn answer(&mut self, question: M::Question) -> impl Future<Output = M::Answer> + Send;
 
+    /// The peer is to speak next, which may take minutes: a handler lets go of what the machine has let go of.
+    fn waits(&mut self, machine: &M) {
+        let _ = machine;
+    }
+
     /// The session is over. For the log line of the connection, say.
     fn closed(&mut self, end: End) {
         let _ = end;
@@ -228,6 +233,8 @@ where
             self.flush().await;
             return Some(self.lost.unwrap_or(End::PeerGone));
         }
+        // Before the peer learns that it is its turn.
+        self.handler.waits(&self.machine);
         self.flush().await;
         if self.lost.is_some() {
             return None;

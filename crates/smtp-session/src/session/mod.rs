@@ -57,6 +57,8 @@ pub struct Session {
     hello: Option<Hello>,
     account: Option<String>,
     transaction: Option<Transaction>,
+    /// Transactions that were begun, or asked about.
+    transactions: u32,
     patience: Patience,
     draining: bool,
     messages: u32,
@@ -141,6 +143,7 @@ impl Session {
             hello: None,
             account: None,
             transaction: None,
+            transactions: 0,
             patience: Patience::default(),
             draining: false,
             messages: 0,
@@ -159,6 +162,11 @@ impl Session {
             errors: self.patience.errors_in_all(),
             auth_failures: self.patience.auth_failures(),
         }
+    }
+
+    /// Says whether a transaction has begun and not ended: MAIL was accepted, and no message, RSET or the like has come.
+    pub fn in_transaction(&self) -> bool {
+        self.transaction.is_some()
     }
 
     /// Returns how many octets of the client's the session holds at the moment; never more than about 100,000.

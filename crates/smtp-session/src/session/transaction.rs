@@ -20,6 +20,8 @@ pub(super) struct Transaction {
     recipients: Vec<String>,
     /// Some recipient was refused.
     refused: bool,
+    /// Its place among the session's, from 1.
+    number: u32,
 }
 
 impl Session {
@@ -45,10 +47,13 @@ impl Session {
         if parameters.size_bytes.is_some_and(|size| !self.config.allows_size(size)) {
             return self.refuse(reply::TOO_LARGE);
         }
-        let transaction = Transaction { sender, parameters, recipients: Vec::new(), refused: false };
+        self.transactions = self.transactions.wrapping_add(1);
+        let number = self.transactions;
+        let transaction = Transaction { sender, parameters, recipients: Vec::new(), refused: false, number };
         match (&self.account, &transaction.sender) {
             (Some(account), Some(sender)) => {
-                let question = Question::Sender { account: account.clone(), sender: sender.clone() };
+                let (account, sender) = (account.clone(), sender.clone());
+                let question = Question::Sender { account, sender, transaction: number };
                 self.ask(question, Asked::Sender(transaction));
             }
             _ => self.open(transaction),
@@ -82,6 +87,7 @@ impl Session {
             address: address.to_owned(),
             size_bytes: transaction.parameters.size_bytes.unwrap_or(0),
             first: transaction.recipients.is_empty(),
+            transaction: transaction.number,
         };
         self.ask(question, Asked::Recipient(address.to_owned()));
     }

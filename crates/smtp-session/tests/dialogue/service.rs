@@ -10,8 +10,8 @@ pub(crate) fn show(question: &Question) -> String {
         Question::Authenticate(credentials) => {
             format!("authenticate {} {}", credentials.login, credentials.password.expose_secret())
         }
-        Question::Sender { account, sender } => format!("sender {account} {sender}"),
-        Question::Recipient { address, size_bytes, first } => {
+        Question::Sender { account, sender, .. } => format!("sender {account} {sender}"),
+        Question::Recipient { address, size_bytes, first, .. } => {
             let size = if *size_bytes == 0 { String::new() } else { format!(" size={size_bytes}") };
             let first = if *first { " first" } else { "" };
             script::show(format!("recipient {address}{size}{first}").as_bytes())

@@ -64,6 +64,15 @@ impl Rig {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_handler_hears_that_it_is_the_peers_turn_before_the_peer_does() {
+    let mut rig = rig(4096);
+    rig.send("ASK a\r\nECHO b\r\n").await;
+    rig.expect("answer a\r\nb\r\n").await;
+    // With nothing to say, and with two replies in hand: never between commands that were sent ahead.
+    assert_eq!(*rig.log.waits.lock().unwrap(), [0, "answer a\r\nb\r\n".len()]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn pipelined_commands_are_answered_in_order_in_any_pieces() {
     let text = "ECHO a\r\nASK b\r\nECHO c\r\nBODY 4\r\n1\r\n2ECHO d\r\nASK e\r\nQUIT\r\n";
     let expected = "a\r\nanswer b\r\nc\r\nbody taken\r\nd\r\nanswer e\r\nbye\r\n";

@@ -131,13 +131,15 @@ impl Machine for Toy {
 #[derive(Clone)]
 pub(super) struct Log {
     pub(super) questions: Arc<Mutex<Vec<String>>>,
+    /// Octets that were still to be said each time that the peer was waited for.
+    pub(super) waits: Arc<Mutex<Vec<usize>>>,
     /// `ASK wait` needs one of these.
     pub(super) gate: Arc<Semaphore>,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { questions: Arc::default(), gate: Arc::new(Semaphore::new(0)) }
+        Self { questions: Arc::default(), waits: Arc::default(), gate: Arc::new(Semaphore::new(0)) }
     }
 }
 
@@ -157,6 +159,10 @@ impl Handler<Toy> for Log {
             "chunk" => "x".repeat(16 * 1024),
             question => format!("answer {question}"),
         }
+    }
+
+    fn waits(&mut self, machine: &Toy) {
+        self.waits.lock().unwrap().push(machine.output.len());
     }
 
     fn closed(&mut self, end: End) {
