@@ -3,10 +3,9 @@
 use std::{future::Future, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
-use rustix::fs::Mode;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Process;
+use super::{Process, private};
 use crate::{
     config::{self, Faults, Service, Settings, Sources},
     listener::BindErrors,
@@ -147,7 +146,7 @@ where
     if flags.check_config || flags.print_config {
         return exit::OK;
     }
-    keep_private();
+    private::make_private();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return refuse(&StartError::Other(error.into())),
@@ -167,12 +166,6 @@ where
         Ok(()) => exit::OK,
         Err(error) => refuse(&error),
     }
-}
-
-/// What this process makes holds mail, password hashes and keys: nobody else's business, whatever umask a shell or a
-/// service manager left. It goes for the whole process, so also for what the stores' libraries make.
-fn keep_private() {
-    rustix::process::umask(Mode::RWXG | Mode::RWXO);
 }
 
 const TELEMETRY_GRACE: Duration = Duration::from_secs(3);
@@ -195,6 +188,7 @@ where
     let admin = health.map(|listener| crate::health::spawn(listener, &process, telemetry.metrics()));
     let admin = admin.map(tracing::field::display);
     tracing::info!(service = service.binary(), admin, "starting");
+    private::keep_private(&settings.general.data_dir);
     Box::pin(build(settings, process.clone())).await?;
     if let Some(path) = std::env::var_os(super::PORTS_FILE).filter(|path| !path.is_empty()) {
         process.0.ports.write(path.as_ref()).map_err(|error| StartError::Other(error.into()))?;

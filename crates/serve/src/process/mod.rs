@@ -5,6 +5,7 @@
 
 mod main;
 mod ports;
+mod private;
 
 #[cfg(test)]
 mod tests;

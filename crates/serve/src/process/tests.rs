@@ -238,6 +238,27 @@ mod whole {
     }
 
     #[test]
+    fn what_was_left_open_is_closed_and_told() {
+        use std::os::unix::fs::PermissionsExt;
+        let outer = tempfile::tempdir().unwrap();
+        let data = outer.path().join("data");
+        std::fs::create_dir_all(data.join("blob")).unwrap();
+        for folder in [data.clone(), data.join("blob")] {
+            std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let mut child = start(&format!("serve smtp.listen=127.0.0.1:0 data_dir={}", data.display()), &[]);
+        let _lines = wait_for(&mut child, "ready");
+        for folder in [data.clone(), data.join("blob")] {
+            let mode = std::fs::metadata(&folder).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o700, "{}", folder.display());
+        }
+        signal(&child, Signal::TERM);
+        let (code, _, told) = end(child);
+        assert_eq!(code, Some(0));
+        assert_eq!(told.matches("it is closed now").count(), 2, "{told}");
+    }
+
+    #[test]
     fn a_second_signal_ends_it_at_once() {
         let mut child = start("hang smtp.listen=127.0.0.1:0 drain.grace=1h", &[]);
         let mut lines = wait_for(&mut child, "ready");
