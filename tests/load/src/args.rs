@@ -35,6 +35,15 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
 }
 
+/// A server, and accounts on it.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct PlaceArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) users: UserArgs,
+}
+
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ServerArgs {
     /// Where the server listens.
@@ -86,9 +95,7 @@ pub(crate) struct PaceArgs {
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct DeliverArgs {
     #[command(flatten)]
-    pub(crate) server: ServerArgs,
-    #[command(flatten)]
-    pub(crate) users: UserArgs,
+    pub(crate) place: PlaceArgs,
     #[command(flatten)]
     pub(crate) pace: PaceArgs,
     /// Stop after so many messages.
@@ -134,9 +141,7 @@ pub(crate) enum VisitArg {
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Pop3Args {
     #[command(flatten)]
-    pub(crate) server: ServerArgs,
-    #[command(flatten)]
-    pub(crate) users: UserArgs,
+    pub(crate) place: PlaceArgs,
     #[command(flatten)]
     pub(crate) pace: PaceArgs,
     /// What a session does.
@@ -168,9 +173,7 @@ pub(crate) struct MixedArgs {
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct IdleArgs {
     #[command(flatten)]
-    pub(crate) server: ServerArgs,
-    #[command(flatten)]
-    pub(crate) users: UserArgs,
+    pub(crate) place: PlaceArgs,
     /// Sessions to open.
     #[arg(long, default_value_t = 200)]
     pub(crate) connections: usize,
@@ -185,9 +188,7 @@ pub(crate) struct IdleArgs {
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct VerifyArgs {
     #[command(flatten)]
-    pub(crate) server: ServerArgs,
-    #[command(flatten)]
-    pub(crate) users: UserArgs,
+    pub(crate) place: PlaceArgs,
     /// The ledger of the run.
     #[arg(long, value_name = "FILE")]
     pub(crate) ledger: PathBuf,
@@ -223,7 +224,7 @@ impl PaceArgs {
 impl DeliverArgs {
     pub(crate) fn arrivals(&self) -> Result<Option<Arrivals>> {
         if let Some(address) = self.arrival_pop3 {
-            return Ok(Some(Arrivals::Maildrops(Target::clear(address), self.users.list()?)));
+            return Ok(Some(Arrivals::Maildrops(Target::clear(address), self.place.users.list()?)));
         }
         Ok(self.arrival_maildirs.clone().map(Arrivals::Maildirs))
     }
@@ -240,8 +241,8 @@ impl TryFrom<&DeliverArgs> for Delivery {
         #[expect(clippy::cast_possible_truncation, reason = "the low 64 bits of nanoseconds differ enough")]
         let seed = args.seed.unwrap_or(clock.as_nanos() as u64);
         Ok(Self {
-            target: args.server.target(),
-            users: args.users.list()?,
+            target: args.place.server.target(),
+            users: args.place.users.list()?,
             login: args.login,
             sender: args.sender.clone(),
             connections: args.pace.connections,
@@ -259,7 +260,7 @@ impl TryFrom<&Pop3Args> for Fetch {
     type Error = anyhow::Error;
 
     fn try_from(args: &Pop3Args) -> Result<Self> {
-        let users = args.users.list()?;
+        let users = args.place.users.list()?;
         let once = args.pace.seconds.is_none().then_some(users.len() as u64);
         let visit = match (args.visit, args.delete) {
             (VisitArg::Poll, _) => Visit::Poll,
@@ -267,7 +268,7 @@ impl TryFrom<&Pop3Args> for Fetch {
             (VisitArg::Retrieve, true) => Visit::RetrieveAndDelete,
         };
         Ok(Self {
-            target: args.server.target(),
+            target: args.place.server.target(),
             users,
             visit,
             connections: args.pace.connections,
@@ -281,8 +282,8 @@ impl MixedArgs {
     pub(crate) fn fetch(&self, visit: Visit, connections: usize) -> Result<Fetch> {
         let time = self.deliver.pace.seconds.ok_or_else(|| anyhow!("mixed needs --seconds"))?;
         let limits = Limits { time: Some(Duration::try_from_secs_f64(time)?), ..Limits::default() };
-        let target = Target { address: self.pop3_address, ..self.deliver.server.target() };
-        let users = self.deliver.users.list()?;
+        let target = Target { address: self.pop3_address, ..self.deliver.place.server.target() };
+        let users = self.deliver.place.users.list()?;
         Ok(Fetch { target, users, visit, connections, limits, reconnect_after: Duration::from_millis(100) })
     }
 }

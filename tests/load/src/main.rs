@@ -54,7 +54,7 @@ async fn run_delivery(args: &DeliverArgs) -> Result<Report> {
         Some(arrivals) => arrivals.count().await?,
         None => 0,
     };
-    let before = snapshot(&args.server.pid);
+    let before = snapshot(&args.place.server.pid);
     let start = std::time::Instant::now();
     let (tally, mut time) = deliver::run(Delivery::try_from(args)?, ledger).await?;
     if let Some(arrivals) = arrivals {
@@ -62,23 +62,23 @@ async fn run_delivery(args: &DeliverArgs) -> Result<Report> {
         time = start.elapsed();
     }
     let mut report = tally.report("smtp", time);
-    report.server = measured(&args.server.pid, before, tally.done);
+    report.server = measured(&args.place.server.pid, before, tally.done);
     Ok(report)
 }
 
 async fn pop3(args: Pop3Args) -> Outcome {
-    let before = snapshot(&args.server.pid);
+    let before = snapshot(&args.place.server.pid);
     let fetch = Fetch::try_from(&args)?;
     let name = if fetch.visit == Visit::Poll { "poll" } else { "retrieve" };
     let (tally, time) = fetch::run(fetch).await?;
     let mut report = tally.report(name, time);
-    report.server = measured(&args.server.pid, before, tally.done);
+    report.server = measured(&args.place.server.pid, before, tally.done);
     let good = report.errors.is_empty() && report.integrity.corrupted + report.integrity.duplicated == 0;
     Ok((serde_json::to_value(report)?, good))
 }
 
 async fn mixed(args: MixedArgs) -> Outcome {
-    let before = snapshot(&args.deliver.server.pid);
+    let before = snapshot(&args.deliver.place.server.pid);
     let ledger = args.deliver.ledger.as_deref().map(Ledger::append).transpose()?;
     let (delivered, retrieved, polled) = tokio::try_join!(
         deliver::run(Delivery::try_from(&args.deliver)?, ledger),
@@ -91,24 +91,24 @@ async fn mixed(args: MixedArgs) -> Outcome {
         polled.0.report("poll", polled.1),
     ];
     let good = reports.iter().all(|report| report.errors.is_empty() && report.integrity.corrupted == 0);
-    let server = measured(&args.deliver.server.pid, before, delivered.0.done);
+    let server = measured(&args.deliver.place.server.pid, before, delivered.0.done);
     Ok((json!({ "scenario": "mixed", "runs": reports, "server": server }), good))
 }
 
 async fn hold(args: IdleArgs) -> Outcome {
-    let users = args.users.list()?;
-    let target = args.server.target();
+    let users = args.place.users.list()?;
+    let target = args.place.server.target();
     let settle = Duration::from_secs(args.seconds);
     let base = args.base.min(args.connections);
-    let none = snapshot(&args.server.pid);
+    let none = snapshot(&args.place.server.pid);
     let mut first = idle::open(&target, &users, base).await;
     if base > 0 {
         tokio::time::sleep(settle).await;
     }
-    let before = snapshot(&args.server.pid);
+    let before = snapshot(&args.place.server.pid);
     let mut rest = idle::open(&target, &users, args.connections - base).await;
     tokio::time::sleep(settle).await;
-    let after = snapshot(&args.server.pid);
+    let after = snapshot(&args.place.server.pid);
     let opened = first.len() + rest.len();
     let alive = first.alive().await + rest.alive().await;
     let per_connection = |before: u64, after: u64| after.saturating_sub(before) / rest.len().max(1) as u64;
@@ -125,7 +125,7 @@ async fn hold(args: IdleArgs) -> Outcome {
 }
 
 async fn check(args: VerifyArgs) -> Outcome {
-    let verdict = verify::run(&args.server.target(), &args.users.list()?, &args.ledger).await?;
+    let verdict = verify::run(&args.place.server.target(), &args.place.users.list()?, &args.ledger).await?;
     let good = verdict.is_clean();
     Ok((serde_json::to_value(verdict)?, good))
 }
