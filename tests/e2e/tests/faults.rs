@@ -165,8 +165,8 @@ fn memory_kib(system: &mut System) -> u64 {
     system.names().into_iter().map(|name| status_kib(system.process(name), "VmRSS")).sum()
 }
 
-/// What one process may take for a message of 46 MB: buffers, 18 MiB on a machine that is too busy to empty them. Memory
-/// that was freed before, of password checks above all, may hide 20 MB of a message held whole.
+/// What one process may take for a message of 46 MB: buffers, 18 MiB on a machine that is too busy to empty them. A server
+/// that holds it whole takes 42 MiB and more, whichever service does it: memory that was freed before hides little.
 const BIG_TAKES_KIB: u64 = 24 * 1024;
 
 /// The memory of each process at a moment, from which on its peak is counted anew.
