@@ -1,6 +1,7 @@
 //! The service, and clients of it over pipes.
 
-use puro_pop3::Pop3;
+use puro_pop3::{Clients, Pop3};
+use puro_scripted::Services;
 use puro_serve::{
     config::{PlaintextAuth, Settings},
     driver::{self, Context, End, Limits, Stream},
@@ -13,8 +14,6 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::backends::Services;
-
 pub(crate) struct Front {
     pop3: Pop3,
     drain: CancellationToken,
@@ -24,7 +23,9 @@ impl Front {
     pub(crate) fn new(services: &Services) -> Self {
         let mut settings = Settings::default();
         settings.general.allow_plaintext_auth = PlaintextAuth::Always;
-        Self { pop3: Pop3::new(&settings, services.clients(), false), drain: CancellationToken::new() }
+        let backend = services.serve();
+        let clients = Clients::new(backend.clone(), backend);
+        Self { pop3: Pop3::new(&settings, clients, false), drain: CancellationToken::new() }
     }
 
     /// Connects.

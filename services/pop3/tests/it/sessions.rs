@@ -1,8 +1,9 @@
 //! What a client sees, and what the back ends are asked.
 
 use puro_api::Failure;
+use puro_scripted::Services;
 
-use crate::{backends::Services, client::Front};
+use crate::client::Front;
 
 const ONE: &str = "Subject: one\r\n\r\nfirst line\r\n.second\r\n";
 const TWO: &str = "Subject: two\r\n\r\n";
@@ -61,21 +62,20 @@ async fn a_session_keeps_its_snapshot_while_another_removes() {
 
 #[tokio::test(start_paused = true)]
 async fn failures_at_login_by_table() {
-    let cases = [
-        (vec![Some(Failure::Unauthenticated("no".to_owned()))], "-ERR [AUTH] "),
-        (vec![Some(Failure::Invalid("no login".to_owned()))], "-ERR [AUTH] "),
-        (vec![Some(unavailable())], "-ERR [SYS/TEMP] "),
-        (vec![Some(Failure::Internal("a bug".to_owned()))], "-ERR [SYS/TEMP] "),
-        (vec![None, Some(unavailable())], "-ERR [SYS/TEMP] "),
-        (vec![None, Some(Failure::NotFound("mailbox".to_owned()))], "-ERR [SYS/TEMP] "),
-        (vec![None, Some(Failure::DataLoss("items".to_owned()))], "-ERR [SYS/PERM] "),
-    ];
-    for (failures, expected) in cases {
+    for (method, failure, expected) in [
+        ("authenticate", Failure::Unauthenticated("no".to_owned()), "-ERR [AUTH] "),
+        ("authenticate", Failure::Invalid("no login".to_owned()), "-ERR [AUTH] "),
+        ("authenticate", unavailable(), "-ERR [SYS/TEMP] "),
+        ("authenticate", Failure::Internal("a bug".to_owned()), "-ERR [SYS/TEMP] "),
+        ("list", unavailable(), "-ERR [SYS/TEMP] "),
+        ("list", Failure::NotFound("mailbox".to_owned()), "-ERR [SYS/TEMP] "),
+        ("list", Failure::DataLoss("items".to_owned()), "-ERR [SYS/PERM] "),
+    ] {
         let services = Services::with(&[ONE]);
-        services.state().failures = failures.clone().into();
+        services.fail_once(method, failure.clone());
         let front = Front::new(&services);
         let replies = front.logged_in("STAT\r\nUSER me\r\nPASS secret\r\nQUIT\r\n").await;
-        assert!(replies.starts_with(expected), "{failures:?}: {replies}");
+        assert!(replies.starts_with(expected), "{method} {failure:?}: {replies}");
         assert!(replies.contains("-ERR log in first\r\n") && replies.ends_with("+OK bye\r\n"), "{replies}");
         assert!(replies.contains("+OK 1 messages"), "the next attempt succeeds: {replies}");
     }
@@ -91,8 +91,7 @@ async fn failures_of_reading_by_table() {
     ] {
         let services = Services::with(&[ONE]);
         let front = Front::new(&services);
-        // Authenticate and List go well.
-        services.state().failures = [None, None, Some(failure.clone())].into();
+        services.fail_once("read", failure.clone());
         let replies = front.logged_in("RETR 1\r\nNOOP\r\n").await;
         let (_, reply) = replies.split_once("octets)\r\n").unwrap();
         assert!(reply.starts_with(expected), "{failure:?}: {reply}");
@@ -116,7 +115,7 @@ async fn a_message_that_breaks_off_is_not_ended() {
 async fn quit_tells_when_not_all_was_removed() {
     let services = Services::with(&[ONE, TWO]);
     let front = Front::new(&services);
-    services.state().failures = [None, None, Some(unavailable())].into();
+    services.fail_once("remove", unavailable());
     let replies = front.logged_in("DELE 1\r\nQUIT\r\n").await;
     assert!(replies.ends_with("-ERR [SYS/TEMP] some deleted messages not removed\r\n"), "{replies}");
 }

@@ -1,20 +1,19 @@
 //! The service, and clients of it over pipes.
 
+use puro_scripted::Services;
 use puro_serve::{
     config::{PlaintextAuth, Settings},
     driver::{self, Context, End, Limits, Stream},
     listener::{Connection, Protocol},
 };
 use puro_session::Peer;
-use puro_smtp::{Smtp, Sources};
+use puro_smtp::{Clients, Smtp, Sources};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream},
     task::JoinHandle,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-
-use crate::backends::Services;
 
 /// The transaction that all messages of a test have: its time and chance stand still.
 pub(crate) const QUEUE_ID: &str = "NjEtLV-0kR60kR60kR60k";
@@ -44,7 +43,9 @@ impl Front {
         settings.general.allow_plaintext_auth = clear_text;
         settings.general.hostname = "mail.example".to_owned();
         let sources = Sources { now: || "2023-11-14T22:13:20Z".parse().unwrap(), random: || Some([7; 11]) };
-        let smtp = Smtp::new(&settings, services.clients(), sources, tls_available);
+        let backend = services.serve();
+        let clients = Clients::new(backend.clone(), backend);
+        let smtp = Smtp::new(&settings, clients, sources, tls_available);
         Self { smtp, listener, drain: CancellationToken::new() }
     }
 

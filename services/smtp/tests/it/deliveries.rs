@@ -1,9 +1,8 @@
 //! What reaches the store and the mailboxes.
 
-use crate::{
-    backends::{Services, mailbox},
-    client::{Front, QUEUE_ID},
-};
+use puro_scripted::{Services, mailbox};
+
+use crate::client::{Front, QUEUE_ID};
 
 #[tokio::test]
 async fn a_message_is_stored_with_its_trace_and_delivered() {

@@ -1,9 +1,10 @@
 //! Services that fail, clients that leave: 250 means kept, and what is not kept leaves nothing.
 
 use puro_api::Failure;
+use puro_scripted::Services;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::{backends::Services, client::Front};
+use crate::client::Front;
 
 const RECIPIENT: [&str; 1] = ["user-a@local.example"];
 
@@ -24,7 +25,7 @@ async fn whatever_fails_is_451_and_the_next_try_works() {
             let reply = front.send(&RECIPIENT, "A: 1\r\n\r\nx\r\n").await;
             assert_eq!(reply, "451 4.3.0 Temporarily unavailable, try again later", "{method}: {failure}");
             assert!(services.state().delivered.is_empty());
-            services.state().failures.clear();
+            services.recover();
             let reply = front.send(&RECIPIENT, "A: 1\r\n\r\nx\r\n").await;
             assert!(reply.starts_with("250 "), "{method}: {failure}: {reply}");
         }

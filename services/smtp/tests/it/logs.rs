@@ -1,56 +1,13 @@
 //! What a transaction writes to the log.
 
-use std::{
-    io::Write,
-    sync::{Arc, Mutex},
-};
-
 use puro_api::Failure;
-use tracing::subscriber::DefaultGuard;
+use puro_scripted::{Log, Services};
 
-use crate::{
-    backends::Services,
-    client::{Front, QUEUE_ID},
-};
-
-/// The log of this thread, as JSON lines.
-#[derive(Debug, Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(octets);
-        Ok(octets.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    fn begin() -> (Self, DefaultGuard) {
-        let log = Self::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .json()
-            .flatten_event(true)
-            .with_max_level(tracing::Level::DEBUG)
-            .with_writer(move || writer.clone())
-            .finish();
-        (log, tracing::subscriber::set_default(subscriber))
-    }
-
-    /// Returns the lines that hold this.
-    fn lines(&self, part: &str) -> Vec<String> {
-        let log = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        log.lines().filter(|line| line.contains(part)).map(str::to_owned).collect()
-    }
-}
+use crate::client::{Front, QUEUE_ID};
 
 #[tokio::test]
 async fn a_transaction_leaves_one_line_without_addresses() {
-    let (log, _guard) = Log::begin();
+    let log = Log::begin();
     let services = Services::default();
     let front = Front::new(&services);
     front.send(&["user-a@local.example", "user-b@local.example"], "Subject: private\r\n\r\ntext\r\n").await;
@@ -88,7 +45,7 @@ async fn a_session_with_errors_is_seen_and_one_without_is_not() {
         ("NONSENSE\r\nQUIT\r\n", "INFO", "\"errors\":1"),
         (wrong_login, "INFO", "\"failed_logins\":1"),
     ] {
-        let (log, _guard) = Log::begin();
+        let log = Log::begin();
         Front::new(&Services::default()).dialogue(commands).await;
         let lines = log.lines("\"message\":\"session\"");
         let [line] = lines.as_slice() else { panic!("{lines:?}") };
@@ -105,7 +62,7 @@ async fn every_outcome_has_its_line() {
         ("none", "Received: x\r\n".repeat(101), "loop"),
         ("none", "bare\nlf\r\n".to_owned(), "given_up"),
     ] {
-        let (log, _guard) = Log::begin();
+        let log = Log::begin();
         let services = Services::default();
         services.fail(method, Failure::Internal("a bug".to_owned()));
         Front::new(&services).send(&["user-a@local.example"], &message).await;

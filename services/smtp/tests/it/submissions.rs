@@ -1,9 +1,8 @@
 //! Mail that is submitted here.
 
-use crate::{
-    backends::Services,
-    client::{Front, QUEUE_ID, last_but_bye},
-};
+use puro_scripted::Services;
+
+use crate::client::{Front, QUEUE_ID, last_but_bye};
 
 /// `me` and `secret`, for PLAIN.
 const LOGIN: &str = "AUTH PLAIN AG1lAHNlY3JldA==\r\n";

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use puro_scripted::Services;
 use puro_serve::{
     config::{PlaintextAuth, Settings},
     driver::End,
@@ -12,10 +13,7 @@ use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 
-use crate::{
-    backends::Services,
-    client::{Front, ask},
-};
+use crate::client::{Front, ask};
 
 const EHLO: &str = "EHLO client.example\r\n";
 
