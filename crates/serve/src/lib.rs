@@ -7,6 +7,7 @@ pub mod config;
 pub mod driver;
 pub mod grpc;
 pub mod health;
+pub mod limit;
 pub mod listener;
 pub mod process;
 pub mod telemetry;

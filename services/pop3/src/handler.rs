@@ -7,7 +7,10 @@ use puro_api::{
     model::{Account, Listing, Message, Part as FramePart},
 };
 use puro_pop3_session::{Answer, Entry, Maildrop, Part, Question, Session};
-use puro_serve::driver::{End, Handler};
+use puro_serve::{
+    driver::{End, Handler},
+    limit::AddressLimit,
+};
 use puro_session::sasl::Credentials;
 use puro_types::{Location, MailboxId};
 use tracing::{Instrument, Span};
@@ -24,6 +27,7 @@ pub(crate) struct Shared {
     pub(crate) clients: Clients,
     pub(crate) snapshots: Snapshots,
     pub(crate) metrics: Metrics,
+    pub(crate) failed_logins: AddressLimit,
 }
 
 /// Answers one session's questions.
@@ -52,6 +56,11 @@ impl SessionHandler {
     }
 
     async fn open(&mut self, credentials: Credentials) -> Answer {
+        let Shared { failed_logins, metrics, .. } = &*self.shared;
+        if !failed_logins.allows(self.who.client) {
+            metrics.login(Login::PutOff);
+            return Answer::Unavailable;
+        }
         let (login, answer) = match self.maildrop_of(credentials).await {
             Ok(Some(maildrop)) => {
                 self.maildrop = Some(maildrop.clone());
@@ -63,6 +72,9 @@ impl SessionHandler {
                 answer => (Login::Unavailable, answer),
             },
         };
+        if login == Login::BadCredentials {
+            self.shared.failed_logins.take(self.who.client);
+        }
         self.shared.metrics.login(login);
         answer
     }
@@ -83,7 +95,7 @@ impl SessionHandler {
     }
 
     async fn list(&self, mailbox: &MailboxId) -> Result<Arc<Maildrop>, Failure> {
-        let Shared { clients, snapshots, metrics } = &*self.shared;
+        let Shared { clients, snapshots, metrics, .. } = &*self.shared;
         let mut known = snapshots.version(mailbox);
         loop {
             match clients.maildrop.list(mailbox, known).await? {

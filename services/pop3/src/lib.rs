@@ -15,6 +15,7 @@ use puro_api::{Backend, BlobClient, DirectoryClient, MaildropClient};
 use puro_pop3_session::{Config, Limits, Session, Timeouts};
 use puro_serve::{
     config::{self, Settings},
+    limit::AddressLimit,
     listener::{self, BindErrors, Connection, Front, FrontLimits, Protocol, Refusal, Wanted},
     process::Process,
 };
@@ -64,7 +65,12 @@ impl Pop3 {
         let snapshots = Snapshots::new(CACHED_MESSAGES);
         Self {
             config: Arc::new(session_config(settings, tls_available)),
-            shared: Arc::new(Shared { clients, snapshots, metrics: Metrics::new() }),
+            shared: Arc::new(Shared {
+                clients,
+                snapshots,
+                metrics: Metrics::new(),
+                failed_logins: AddressLimit::failed_logins(settings),
+            }),
         }
     }
 }

@@ -28,6 +28,8 @@ pub(crate) enum Login {
     BadCredentials,
     Unavailable,
     Broken,
+    /// Too many have failed from that address.
+    PutOff,
 }
 
 impl Metrics {
@@ -52,6 +54,7 @@ impl Metrics {
             Login::BadCredentials => "bad_credentials",
             Login::Unavailable => "unavailable",
             Login::Broken => "broken",
+            Login::PutOff => "put_off",
         };
         self.logins.add(1, &[KeyValue::new("outcome", outcome)]);
     }

@@ -16,6 +16,7 @@ use tracing::{Instrument, Span};
 use crate::{
     Clients, Sources,
     header::{HeaderFilter, Rules},
+    limits::Limits,
     message::{Message, Refused, now},
     record::{self, Login, Metrics, Outcome, Who},
     trace::Trace,
@@ -28,7 +29,12 @@ pub(crate) struct Shared {
     pub(crate) sources: Sources,
     pub(crate) hostname: String,
     pub(crate) metrics: Metrics,
+    pub(crate) limits: Limits,
 }
+
+/// It may be tried again (RFC 3463 section 3.8: 4.7.1 is a matter of policy).
+const TOO_MANY_MESSAGES: Answer =
+    Answer::Rejected { code: 451, status: "4.7.1", text: "Too many messages of late, try again later" };
 
 /// Answers one session's questions.
 pub struct SessionHandler {
@@ -38,6 +44,8 @@ pub struct SessionHandler {
     /// Where mail for the accepted recipients of the transaction goes, by the address as it stood in RCPT.
     routes: HashMap<String, Vec<MailboxId>>,
     message: Option<Message>,
+    /// Who is logged in.
+    account: Option<String>,
     /// The transaction's span, from its first question on: calls made inside it carry its trace. A message that is
     /// begun takes it over.
     transaction: Span,
@@ -53,6 +61,7 @@ impl SessionHandler {
             since: now(),
             routes: HashMap::new(),
             message: None,
+            account: None,
             transaction: Span::none(),
             number: 0,
         }
@@ -70,12 +79,23 @@ impl SessionHandler {
     // `&mut self` throughout: the upload in a message cannot be shared between threads, only sent.
     async fn authenticate(&mut self, credentials: Credentials) -> Answer {
         let Credentials { login, password } = credentials;
+        let Shared { limits, metrics, .. } = &*self.shared;
+        if !limits.failed_logins.allows(self.who.client) {
+            metrics.login(Login::PutOff);
+            return Answer::Unavailable;
+        }
         let (login, answer) = match self.shared.clients.directory.authenticate(&login, &password).await {
             Ok(Some(account)) => (Login::Good, Answer::Authenticated { account: account.email.key() }),
             // What is no login name at all is as wrong as a wrong one.
             Ok(None) | Err(Failure::Invalid(_)) => (Login::BadCredentials, Answer::BadCredentials),
             Err(failure) => (Login::Unavailable, unavailable("authenticate", &failure)),
         };
+        if login == Login::BadCredentials {
+            self.shared.limits.failed_logins.take(self.who.client);
+        }
+        if let Answer::Authenticated { account } = &answer {
+            self.account = Some(account.clone());
+        }
         self.shared.metrics.login(login);
         answer
     }
@@ -91,6 +111,11 @@ impl SessionHandler {
     async fn recipient(&mut self, address: String, size_bytes: u64, first: bool) -> Answer {
         if first {
             self.routes = HashMap::new();
+            // Before the first recipient rather than at MAIL, which asks nothing of those who are not logged in.
+            if !self.shared.limits.allow_message(self.who.client, self.account.as_ref()) {
+                self.shared.metrics.too_many_messages();
+                return TOO_MANY_MESSAGES;
+            }
         }
         let verdict = match self.shared.clients.directory.resolve(&address, size_bytes).await {
             Ok(Resolution::Targets(targets)) => {
@@ -127,6 +152,7 @@ impl SessionHandler {
             queue_id: id.as_str(),
             now,
         };
+        self.shared.limits.take_message(self.who.client, self.account.as_ref());
         let submission = envelope.account.is_some().then(|| trace.submission());
         let filter = HeaderFilter::new(Rules { prepend: trace.fields(), submission });
         let upload = self.shared.clients.blob.store(&id);

@@ -6,6 +6,7 @@
 
 mod handler;
 mod header;
+mod limits;
 mod message;
 mod process;
 mod record;
@@ -94,7 +95,13 @@ impl Smtp {
         Self {
             mx: Arc::new(mx),
             submission: Arc::new(submission),
-            shared: Arc::new(Shared { clients, sources, hostname, metrics: Metrics::new() }),
+            shared: Arc::new(Shared {
+                clients,
+                sources,
+                hostname,
+                metrics: Metrics::new(),
+                limits: limits::Limits::new(settings),
+            }),
         }
     }
 }

@@ -29,6 +29,8 @@ pub(crate) enum Login {
     Good,
     BadCredentials,
     Unavailable,
+    /// Too many have failed from that address.
+    PutOff,
 }
 
 /// How a message that was begun ended.
@@ -72,8 +74,14 @@ impl Metrics {
             Login::Good => "good",
             Login::BadCredentials => "bad_credentials",
             Login::Unavailable => "unavailable",
+            Login::PutOff => "put_off",
         };
         self.logins.add(1, &[KeyValue::new("outcome", outcome)]);
+    }
+
+    /// A recipient was put off, because its sender has sent too many messages of late.
+    pub(crate) fn too_many_messages(&self) {
+        self.recipients.add(1, &[KeyValue::new("verdict", "too_many_messages")]);
     }
 
     /// `None`: the directory did not answer.

@@ -18,7 +18,7 @@ mod tools;
 pub use process::{Process, wait_until};
 pub use raw::{Raw, message, random_octets, random_text};
 pub use system::{Mode, PASSWORD, Ports, System};
-pub use tools::{Ran, Running, Tool, python};
+pub use tools::{Ran, Running, Tool, base64, python};
 
 /// Makes a test of each function for one process (`single::name`) and for four (`four::name`).
 #[macro_export]

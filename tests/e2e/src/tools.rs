@@ -172,3 +172,9 @@ pub fn python<S: AsRef<OsStr>>(script: &str, arguments: impl IntoIterator<Item =
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(script);
     Tool::new("python3").args([path.as_os_str()]).args(arguments).run()
 }
+
+/// Returns a text in base64, on one line.
+pub fn base64(text: &str) -> String {
+    let ran = Tool::new("base64").args(["-w0"]).input(text).run().ok();
+    ran.out.trim().to_owned()
+}

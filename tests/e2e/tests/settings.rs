@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use puro_e2e::{Mode, PASSWORD, Raw, System, Tool, message, wait_until};
+use puro_e2e::{Mode, PASSWORD, Raw, System, Tool, base64, message, wait_until};
 
 fn start(settings: &[(&str, &str)]) -> System {
     System::start_with(Mode::Single, settings)
@@ -135,11 +135,6 @@ fn login_pop3(pop3: &mut Raw) -> bool {
     let pass = pop3.line().expect("an answer to PASS");
     assert_eq!(user.starts_with("+OK") && pass.starts_with("+OK"), offered, "{user} {pass}");
     offered
-}
-
-fn base64(text: &str) -> String {
-    let ran = Tool::new("base64").args(["-w0"]).input(text).run().ok();
-    ran.out.trim().to_owned()
 }
 
 /// An address gets so many connections and no more; another one is none the worse, and who leaves makes room.

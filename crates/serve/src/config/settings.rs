@@ -27,6 +27,9 @@ sections! {
         allow_plaintext_auth: PlaintextAuth = PlaintextAuth::Loopback;
         /// Networks of the load balancers, which must begin each connection with a PROXY header (v1 or v2).
         proxy_protocol_from: Vec<IpNet> = Vec::new();
+        /// Logins that may fail from one address (an IPv6 /64 counts as one), whatever the account; one more every ten
+        /// seconds. Beyond that every login from there is put off. 0: no limit. Each front end counts for itself.
+        max_failed_logins_per_address: u32 = 50;
     }
 
     /// The SMTP front end. Listeners are "address:port"; empty: off; port 0: any free one.
@@ -58,6 +61,12 @@ sections! {
         max_connections: u32 = 10_000;
         /// Connections at one time from one address (an IPv6 /64 counts as one); 0: no limit. Loopback is exempt.
         max_connections_per_address: u32 = 100;
+        /// Messages that one address may send in a minute without logging in; beyond that they are put off with 451.
+        /// 0: no limit. Loopback is exempt, and each front end counts for itself.
+        max_messages_per_minute_per_address: u32 = 1000;
+        /// Messages that one account may send in a minute; beyond that they are put off with 451. 0: no limit. Loopback is
+        /// exempt, and each front end counts for itself.
+        max_messages_per_minute_per_account: u32 = 100;
     }
 
     /// The POP3 front end.

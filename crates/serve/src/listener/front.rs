@@ -356,7 +356,7 @@ fn prepare(stream: &TcpStream) {
 }
 
 /// The address that counts for limits: an IPv6 host usually has a /64 to itself.
-pub(super) fn counted(address: IpAddr) -> IpAddr {
+pub(crate) fn counted(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => IpAddr::V6((address.to_bits() & !u128::from(u64::MAX)).into()),

@@ -13,6 +13,7 @@ use std::{fmt, io, net::SocketAddr};
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::config::Listen;
+pub(crate) use front::counted;
 pub use front::{Connection, Front, FrontLimits, Protocol, Refusal, spawn};
 
 /// A listener to be: where the settings say it should be.
