@@ -56,10 +56,20 @@ fn mutate(octets: &mut Vec<u8>, other: &[u8], random: &mut Random) {
 struct Service {
     storing: bool,
     accepted: usize,
+    /// The transaction that was last asked about.
+    transaction: u32,
 }
 
 impl Service {
     fn answer(&mut self, question: &Question, random: &mut Random) -> Answer {
+        if let Question::Sender { transaction, .. } | Question::Recipient { transaction, .. } = question {
+            let is_first = matches!(question, Question::Sender { .. });
+            assert!(
+                *transaction >= self.transaction + u32::from(is_first),
+                "back to a transaction that is past"
+            );
+            self.transaction = *transaction;
+        }
         let fails = random.below(12) == 0;
         let rejected = Answer::Rejected { code: 554, status: "5.4.6", text: "Mail loop" };
         match question {

@@ -71,6 +71,29 @@ fn the_data_is_private() {
     }
 }
 
+/// What an older version left open, or a hand, the next start closes; and it finds everything in there.
+#[test]
+fn open_folders_are_closed_by_the_next_start() {
+    use std::os::unix::fs::PermissionsExt;
+    for mode in [Mode::Single, Mode::Four] {
+        let mut system = System::start(mode);
+        system.deliver("alice@example.test", &message("kept", "A body.\r\n"));
+        let data = system.data().to_owned();
+        let folders = ["", "tls", "metadata", "blob"].map(|name| data.join(name));
+        for folder in &folders {
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        for name in system.names() {
+            system.kill_and_restart(name);
+        }
+        for folder in &folders {
+            let bits = fs::metadata(folder).unwrap().permissions().mode() & 0o777;
+            assert_eq!(bits, 0o700, "{mode:?} {}: {bits:o}", folder.display());
+        }
+        assert_eq!(wait_until("mail is given out", || system.try_fetch("alice").ok()).len(), 1, "{mode:?}");
+    }
+}
+
 /// All faults at once, before any port is bound, exit code 64; `--check-config` says the same.
 #[test]
 fn wrong_settings_are_all_told_and_nothing_starts() {
