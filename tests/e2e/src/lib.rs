@@ -15,7 +15,7 @@ mod raw;
 mod system;
 mod tools;
 
-pub use process::{Process, wait_until};
+pub use process::{OPEN_FILES, Process, wait_until};
 pub use raw::{Raw, message, random_octets, random_text};
 pub use system::{Mode, PASSWORD, Ports, System};
 pub use tools::{Ran, Running, Tool, base64, python};

@@ -35,7 +35,7 @@ impl Process {
         let ports_file = folder.join(format!("{name}.ports.json"));
         let _ = fs::remove_file(&ports_file);
         let out = File::options().create(true).append(true).open(&log).expect("log file");
-        let child = Command::new(binary(name))
+        let child = command(name, environment)
             .args(arguments)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -111,6 +111,17 @@ impl Drop for Process {
             tail.iter().rev().for_each(|line| eprintln!("{line}"));
         }
     }
+}
+
+/// The variable by which a test gives a process a hard limit of open files.
+pub const OPEN_FILES: &str = "PURO_TEST_OPEN_FILES";
+
+/// The command that runs a binary, under the limit that the environment asks for.
+fn command(name: &str, environment: &BTreeMap<String, String>) -> Command {
+    let Some(limit) = environment.get(OPEN_FILES) else { return Command::new(binary(name)) };
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\"")]).arg(binary(name));
+    shell
 }
 
 /// Polls until `check` gives a value; panics when patience ends.

@@ -57,7 +57,7 @@ sections! {
         /// Wrong commands in a row before a connection is closed; half as many are answered without a pause. Refused logins,
         /// in a row or not, close it at half the number, refused recipients at 100 in a row, whatever stands here.
         max_errors: u32 = 10;
-        /// Connections at one time, on all SMTP listeners together.
+        /// Connections at one time, on all SMTP listeners together. A low limit of open files (ulimit -Hn) lowers it.
         max_connections: u32 = 10_000;
         /// Connections at one time from one address (an IPv6 /64 counts as one); 0: no limit. Loopback is exempt.
         max_connections_per_address: u32 = 100;
@@ -81,7 +81,7 @@ sections! {
         write_timeout: Duration = minutes(5);
         /// Wrong commands in a row before a connection is closed, and refused logins, in a row or not.
         max_errors: u32 = 10;
-        /// Connections at one time, on both listeners together.
+        /// Connections at one time, on both listeners together. A low limit of open files (ulimit -Hn) lowers it.
         max_connections: u32 = 10_000;
         /// Connections at one time from one address (an IPv6 /64 counts as one); 0: no limit. Loopback is exempt.
         max_connections_per_address: u32 = 100;

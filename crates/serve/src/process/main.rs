@@ -5,7 +5,7 @@ use std::{future::Future, path::PathBuf, process::ExitCode, time::Duration};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Process, private};
+use super::{Process, descriptors, private};
 use crate::{
     config::{self, Faults, Service, Settings, Sources},
     listener::BindErrors,
@@ -136,7 +136,7 @@ where
     B: FnOnce(Settings, Process) -> F,
     F: Future<Output = Result<(), StartError>>,
 {
-    let settings = match flags.settings(service) {
+    let mut settings = match flags.settings(service) {
         Ok(settings) => settings,
         Err(faults) => return refuse(&StartError::Settings(faults)),
     };
@@ -147,6 +147,7 @@ where
         return exit::OK;
     }
     private::make_private();
+    let descriptors_max = descriptors::raise();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return refuse(&StartError::Other(error.into())),
@@ -158,6 +159,7 @@ where
             Err(error) => return refuse(&StartError::Other(error.into())),
         }
     };
+    descriptors::fit(service, &mut settings, descriptors_max);
     let outcome = runtime.block_on(life(service, settings, &telemetry, build));
     // Off the runtime, while it still turns: exporters send with its help.
     telemetry.shutdown(TELEMETRY_GRACE);

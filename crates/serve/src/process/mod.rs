@@ -3,6 +3,7 @@
 //! Front ends (sessions with clients) end first, back ends (gRPC servers, workers) after them, so that a session's
 //! last question still finds its service, also where all are in one process.
 
+mod descriptors;
 mod main;
 mod ports;
 mod private;
