@@ -78,7 +78,7 @@ pub async fn load(source: &Source, deadlines: Deadlines) -> Result<SdkConfig, No
             .credentials_provider(credentials);
     }
     let config = loader.load().await;
-    if config.region().is_none() {
+    if config.region().is_none_or(|region| region.as_ref().is_empty()) {
         return Err(NoRegion);
     }
     share_client(&config);

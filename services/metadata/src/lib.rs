@@ -6,6 +6,7 @@
 //! depend on it as a library; everything else talks gRPC.
 
 mod admin;
+mod audit;
 mod cleanup;
 mod clock;
 mod delivery;
@@ -20,16 +21,29 @@ mod retry;
 mod schema;
 mod server;
 mod settings;
+pub mod setup;
 pub mod store;
 mod throttle;
+mod transfer;
 
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use tokio::sync::Semaphore;
+
+use crate::{
+    cleanup::Waiting,
+    directory::Domains,
+    maildrop::Listings,
+    passwords::Passwords,
+    queue::Alarm,
+    settings::Settings,
+    store::{ItemStore, dynamodb::Tables},
+};
 pub use crate::{
-    cleanup::{Round, Segments, SegmentsError},
+    cleanup::{BlobSegments, Presence, Round, Segments, SegmentsError},
     clock::{Clock, ManualClock, Random, RandomError, SeededRandom, SystemClock, SystemRandom},
     delivery::{OBJECT_NAME_MAX, RECIPIENTS_MAX},
     error::MetadataError,
@@ -37,10 +51,7 @@ pub use crate::{
     passwords::{PASSWORD_MAX, PasswordLimits},
     process::{build, open},
     server::routes,
-};
-use crate::{
-    directory::Domains, maildrop::Listings, passwords::Passwords, queue::Alarm, settings::Settings,
-    store::ItemStore,
+    setup::{SetupError, StoreReport, TableReport, init_store, store_status},
 };
 
 /// What can be set about the mail logic. The defaults are for production.
@@ -58,11 +69,22 @@ pub struct MetadataConfig {
     pub write_patience: Duration,
     /// How long removed messages stay readable for snapshots taken before.
     pub grace: Duration,
+    /// How long after its greater part died a segment is compacted.
+    pub compact_after: Duration,
+    /// How long a segment stays readable after what lived in it was moved.
+    pub spared: Duration,
+    /// How old a segment without owners must be for an audit to call it an orphan.
+    pub orphan_age: Duration,
+    /// How long an audit waits for writes under way before it takes counters for wrong. Longer than any delivery or
+    /// removal takes from its items to the folder's bump.
+    pub audit_pause: Duration,
     /// How long a worker holds a job.
     pub lease: Duration,
     /// How often a worker looks for jobs that other replicas have put.
     pub poll_interval: Duration,
 }
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Default for MetadataConfig {
     fn default() -> Self {
@@ -73,6 +95,10 @@ impl Default for MetadataConfig {
             writes_at_once: 16,
             write_patience: delivery::WRITE_PATIENCE,
             grace: Duration::from_secs(15 * 60),
+            compact_after: DAY,
+            spared: DAY,
+            orphan_age: DAY,
+            audit_pause: Duration::from_secs(15),
             lease: Duration::from_secs(5 * 60),
             poll_interval: Duration::from_secs(15),
         }
@@ -81,8 +107,24 @@ impl Default for MetadataConfig {
 
 impl MetadataConfig {
     fn grace_ms(&self) -> u64 {
-        u64::try_from(self.grace.as_millis()).unwrap_or(u64::MAX)
+        ms(self.grace)
     }
+
+    fn compact_after_ms(&self) -> u64 {
+        ms(self.compact_after)
+    }
+
+    fn spared_ms(&self) -> u64 {
+        ms(self.spared)
+    }
+
+    fn orphan_age_ms(&self) -> u64 {
+        ms(self.orphan_age)
+    }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The mail logic above a store. One a process; its caches are bounded, and nothing but speed depends on them.
@@ -97,7 +139,12 @@ pub struct Metadata {
     domains: Domains,
     listings: Listings,
     cached_settings: Mutex<Option<Settings>>,
+    waiting: Mutex<Option<Arc<Waiting>>>,
+    /// One audit at a time.
+    auditing: Semaphore,
     worker: Alarm,
+    /// The tables under the store, if it has any.
+    tables: Option<Tables>,
 }
 
 impl Metadata {
@@ -117,12 +164,21 @@ impl Metadata {
             domains: Domains::new(),
             listings: Listings::new(config.listed_messages),
             cached_settings: Mutex::new(None),
+            waiting: Mutex::new(None),
+            auditing: Semaphore::new(1),
             worker: Alarm::new(),
+            tables: None,
             store,
             segments,
             clock,
             random,
             config,
         })
+    }
+
+    /// Says which tables are under the store, so that settings about them take effect.
+    #[must_use]
+    pub fn with_tables(self, tables: Tables) -> Self {
+        Self { tables: Some(tables), ..self }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use async_trait::async_trait;
 use puro_api::{Backend, BlobClient};
+use puro_aws::Source;
 use puro_serve::{
     config::{MetadataStore, Settings},
     grpc,
@@ -13,10 +13,11 @@ use puro_serve::{
 use tonic::service::Routes;
 
 use crate::{
-    Metadata, MetadataConfig, Segments, SegmentsError, SystemClock, SystemRandom, metrics, routes,
+    BlobSegments, Metadata, MetadataConfig, SystemClock, SystemRandom, metrics, routes, setup,
     store::{
         ItemStore,
         counted::CountedStore,
+        dynamodb::{TableError, Tables},
         embedded::{EmbeddedOptions, EmbeddedStore},
         memory::MemoryStore,
     },
@@ -31,14 +32,22 @@ const FOLDER: &str = "metadata";
 /// # Errors
 /// A store that cannot be opened.
 pub async fn open(settings: &Settings, blob: Backend, process: &Process) -> Result<Routes, StartError> {
-    let store = CountedStore::new(open_store(settings).await?);
+    let (store, tables) = open_store(settings).await?;
+    let store = CountedStore::new(store);
     metrics::watch_units(&store.counts());
-    let config = MetadataConfig { worker: settings.general.hostname.clone(), ..MetadataConfig::default() };
-    let segments = Arc::new(BlobSegments(BlobClient::new(blob)));
+    let config = MetadataConfig {
+        worker: settings.general.hostname.clone(),
+        listed_messages: usize::try_from(settings.metadata.listed_messages).unwrap_or(usize::MAX),
+        ..MetadataConfig::default()
+    };
+    let segments = Arc::new(BlobSegments::new(BlobClient::new(blob)));
     let metadata =
         Metadata::new(Arc::new(store), segments, Arc::new(SystemClock), Arc::new(SystemRandom), config)
             .map_err(StartError::other)?;
-    let metadata = Arc::new(metadata);
+    let metadata = Arc::new(match tables {
+        Some(tables) => metadata.with_tables(tables),
+        None => metadata,
+    });
     metrics::watch_logins(metadata.passwords.counts());
     let worker = Arc::clone(&metadata);
     let stop = process.stopped(Phase::Back).clone();
@@ -66,26 +75,34 @@ pub async fn build(settings: Settings, process: Process) -> Result<(), StartErro
     Ok(())
 }
 
-async fn open_store(settings: &Settings) -> Result<Arc<dyn ItemStore>, StartError> {
+async fn open_store(settings: &Settings) -> Result<(Arc<dyn ItemStore>, Option<Tables>), StartError> {
     match settings.metadata.store {
-        MetadataStore::Memory => Ok(Arc::new(MemoryStore::new())),
+        MetadataStore::Memory => Ok((Arc::new(MemoryStore::new()), None)),
         MetadataStore::Embedded => {
             let folder: PathBuf = settings.general.data_dir.join(FOLDER);
             // Replaying the journal takes a while, off the runtime's threads.
             let opening =
                 tokio::task::spawn_blocking(move || EmbeddedStore::open(&folder, EmbeddedOptions::default()));
-            Ok(Arc::new(opening.await.map_err(StartError::other)?.map_err(StartError::other)?))
+            let store = opening.await.map_err(StartError::other)?.map_err(StartError::other)?;
+            Ok((Arc::new(store), None))
         }
+        MetadataStore::Dynamodb => open_dynamodb(settings).await,
     }
 }
 
-/// Segments behind the blob service.
-#[derive(Debug)]
-struct BlobSegments(BlobClient);
-
-#[async_trait]
-impl Segments for BlobSegments {
-    async fn delete(&self, object_names: &[String]) -> Result<(), SegmentsError> {
-        self.0.delete_segments(object_names).await.map_err(|failure| SegmentsError(failure.to_string()))
+/// Makes sure that the tables are there. Were it not for that, every client would be told to come again, for ever.
+async fn open_dynamodb(settings: &Settings) -> Result<(Arc<dyn ItemStore>, Option<Tables>), StartError> {
+    let unavailable =
+        |why: String| StartError::Unavailable(format!("the metadata store is not usable: {why}"));
+    let connected = setup::connect(settings, &Source::Chain).await;
+    let connected = connected.map_err(|error| unavailable(error.to_string()))?;
+    if let Err(error) = connected.tables.check().await {
+        let mut why = error.to_string();
+        if matches!(error, TableError::Missing(_)) {
+            why.push_str(": run `puro store init`");
+        }
+        return Err(unavailable(why));
     }
+    metrics::watch_dynamodb(connected.store.consumed(), connected.store.gate());
+    Ok((Arc::new(connected.store), Some(connected.tables)))
 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::{
     Metadata, MetadataError,
-    store::{Item, Key, StoreError, Table, Value},
+    store::{Consistency, Item, ItemStore, Key, StoreError, Table, Value, dynamodb::Billing},
 };
 
 /// How long settings, and domains, may be remembered.
@@ -24,11 +24,11 @@ pub(crate) const DOMAIN: &str = "domain";
 /// The address that mail for `postmaster` goes to where a domain has none.
 pub(crate) const POSTMASTER: &str = "postmaster";
 
-/// Capacity units of the tables on DynamoDB, an attribute of PuRoConfig from its beginning. Kept here for whoever makes
-/// or scales those tables; the embedded store has no such units, and nothing in this service limits itself by them.
-const READ_CAPACITY_UNITS: &str = "read_capacity_units";
+/// Capacity units of each busy table on DynamoDB, an attribute of PuRoConfig from its beginning. Both must be set for the
+/// tables to be paid by the hour; 0 for either lets them be paid by the request. The embedded store has no such units.
+pub(crate) const READ_CAPACITY_UNITS: &str = "read_capacity_units";
 /// As [`READ_CAPACITY_UNITS`], for writes.
-const WRITE_CAPACITY_UNITS: &str = "write_capacity_units";
+pub(crate) const WRITE_CAPACITY_UNITS: &str = "write_capacity_units";
 
 /// A known name and what its values look like.
 struct Row {
@@ -40,8 +40,8 @@ struct Row {
 const ROWS: [Row; 4] = [
     Row { name: DOMAIN, form: "a domain", normal: domain },
     Row { name: POSTMASTER, form: "an address, or nothing", normal: address_or_nothing },
-    Row { name: READ_CAPACITY_UNITS, form: "a number from 1", normal: positive },
-    Row { name: WRITE_CAPACITY_UNITS, form: "a number from 1", normal: positive },
+    Row { name: READ_CAPACITY_UNITS, form: "a whole number (0: on demand)", normal: units },
+    Row { name: WRITE_CAPACITY_UNITS, form: "a whole number (0: on demand)", normal: units },
 ];
 
 /// A cached look at the settings.
@@ -71,8 +71,18 @@ pub(crate) fn checked(name: &str, value: &str) -> Result<String, MetadataError> 
         .ok_or_else(|| MetadataError::Invalid(format!("{name} must be {}, not {value:?}", row.form)))
 }
 
-fn positive(value: &str) -> Option<String> {
-    value.parse().ok().filter(|number: &u32| *number > 0).map(|number| number.to_string())
+/// Returns how the rows of the capacity units want the busy tables to be paid for; `None` where they do not say.
+pub(crate) fn billing(read: Option<&str>, write: Option<&str>) -> Option<Billing> {
+    let units = |row: Option<&str>| row.and_then(|value| value.parse::<u32>().ok());
+    match (units(read), units(write)) {
+        (Some(0), _) | (_, Some(0)) => Some(Billing::OnDemand),
+        (Some(read), Some(write)) => Some(Billing::Provisioned { read, write }),
+        _ => None,
+    }
+}
+
+fn units(value: &str) -> Option<String> {
+    value.parse().ok().map(|number: u32| number.to_string())
 }
 
 fn domain(value: &str) -> Option<String> {
@@ -99,6 +109,19 @@ fn value_of(item: &Item) -> Result<String, StoreError> {
         Some(Value::Text(value)) => Ok(value.clone()),
         _ => Err(StoreError::Internal("table config: `value` is missing or not valid".to_owned())),
     }
+}
+
+/// Returns one row as it is in the store now.
+pub(crate) async fn read_row(store: &dyn ItemStore, name: &str) -> Result<Option<String>, StoreError> {
+    let item = store.get(Table::Config, &config_key(name), Consistency::Strong).await?;
+    item.as_ref().map(value_of).transpose()
+}
+
+/// Returns how the store's own settings want its busy tables to be paid for.
+pub(crate) async fn wanted_billing(store: &dyn ItemStore) -> Result<Option<Billing>, StoreError> {
+    let read = read_row(store, READ_CAPACITY_UNITS).await?;
+    let write = read_row(store, WRITE_CAPACITY_UNITS).await?;
+    Ok(billing(read.as_deref(), write.as_deref()))
 }
 
 impl Metadata {
@@ -151,16 +174,31 @@ mod tests {
             ("postmaster", "Ann@Example.org", "ann@example.org"),
             ("postmaster", " ", ""),
             ("write_capacity_units", " 010 ", "10"),
+            ("write_capacity_units", "0", "0"),
         ] {
             assert_eq!(checked(name, value).as_deref(), Ok(stored), "{name}");
         }
         for (name, value) in [
-            ("read_capacity_units", "0"),
+            ("read_capacity_units", "-1"),
             ("write_capacity_units", "many"),
             ("domain", "-"),
             ("postmaster", "ann"),
         ] {
             assert!(matches!(checked(name, value), Err(MetadataError::Invalid(_))), "{name} {value}");
+        }
+    }
+
+    #[test]
+    fn capacity_is_bought_when_both_units_are_known() {
+        let bought = Some(Billing::Provisioned { read: 30, write: 5 });
+        for (read, write, wanted) in [
+            (None, None, None),
+            (Some("30"), None, None),
+            (Some("30"), Some("5"), bought),
+            (Some("0"), Some("5"), Some(Billing::OnDemand)),
+            (None, Some("0"), Some(Billing::OnDemand)),
+        ] {
+            assert_eq!(billing(read, write), wanted, "{read:?} {write:?}");
         }
     }
 

@@ -16,7 +16,9 @@ pub use example::{example, print};
 pub use load::{Faults, Sources};
 pub use puro_session::PlaintextAuth;
 pub use section::Key;
-pub use settings::{Admin, Blob, Drain, General, Log, Metadata, Pop3, Settings, Smtp, TlsFiles};
+pub use settings::{
+    Admin, Blob, Drain, Dynamodb, General, Log, Metadata, Pop3, S3, Settings, Smtp, TlsFiles,
+};
 pub use value::{BareLineEnds, BlobStore, Listen, LogFormat, MetadataStore, Raw, Setting};
 
 /// Which program is running: some defaults depend on it.

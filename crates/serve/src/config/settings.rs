@@ -40,9 +40,10 @@ sections! {
         tls_listen: Listen = Listen::loopback(12366);
         /// Submission with STARTTLS. In production port 587.
         submission_listen: Listen = Listen::loopback(12367);
-        /// The largest message taken. Lines in it may be as long as that: they are passed on and never held.
+        /// The largest message taken, at most 1000MiB. Lines in it may be as long as that: they are passed on and never held.
         max_message_bytes: ByteSize = ByteSize(50_000_000);
-        /// Recipients of one message; a sender brings the rest in another transaction. At least 100.
+        /// Recipients of one message; a sender brings the rest in another transaction. At least 100, at most 10000, which is
+        /// also the most mailboxes that aliases make of them.
         max_recipients: u32 = 1000;
         /// A bare CR or LF in a message: refuse it, or normalise it to CRLF.
         bare_line_ends: BareLineEnds = BareLineEnds::Refuse;
@@ -89,24 +90,52 @@ sections! {
 
     /// The metadata service: where it listens (its own process) and where the others find it.
     "metadata" Metadata {
-        /// gRPC; `puro serve` listens here too, for the operator's commands.
+        /// gRPC; `puro serve` listens here too, for the operator's commands. No password is asked for: whoever reaches it
+        /// reads and changes all mail and every account, so keep it on a private network.
         listen: Listen = Listen::loopback(12501);
         /// Where the front ends find it.
         url: ServiceUrl = ServiceUrl::loopback(12501);
-        /// embedded (in the data directory) or memory (for trials).
+        /// embedded (in the data directory), dynamodb or memory (for trials).
         store: MetadataStore = MetadataStore::Embedded;
+        /// Messages in the maildrop listings kept at hand, of some 250 octets each. A POP3 session on a maildrop that is
+        /// not among them reads all of its items, which DynamoDB bills.
+        listed_messages: u32 = 100_000;
     }
 
     /// The blob service: where it listens (its own process) and where the others find it.
     "blob" Blob {
-        /// gRPC; `puro serve` listens here too.
+        /// gRPC; `puro serve` listens here too. No password is asked for: whoever reaches it reads and deletes all mail, so
+        /// keep it on a private network.
         listen: Listen = Listen::loopback(12502);
         /// Where the front ends find it.
         url: ServiceUrl = ServiceUrl::loopback(12502);
-        /// disk (in the data directory) or memory (for trials).
+        /// disk (in the data directory), s3 (see [s3]) or memory (for trials).
         store: BlobStore = BlobStore::Disk;
         /// Milliseconds, up to 1000, that a message waits for others to share its write with. 0: none.
         linger_ms: u32 = 0;
+    }
+
+    /// The items in DynamoDB, where metadata.store is dynamodb. Credentials and region come by the AWS SDK's own chain
+    /// (environment, profile, web identity, task role), another endpoint by AWS_ENDPOINT_URL_DYNAMODB. `puro store init`
+    /// makes the tables.
+    "dynamodb" Dynamodb {
+        /// What the tables' names begin with: "puro" makes puro-user, puro-folder and so on.
+        table_prefix: String = "puro".to_owned();
+        /// Requests to DynamoDB at one time, each on a connection of its own; eight times as many wait, the rest is put off.
+        max_connections: u32 = 128;
+    }
+
+    /// The segments in S3, where blob.store is s3. Credentials and region come by the AWS SDK's own chain (environment,
+    /// profile, web identity, task role), another endpoint by AWS_ENDPOINT_URL_S3. `puro store init` makes the bucket.
+    "s3" S3 {
+        /// The bucket, which holds nothing else.
+        bucket: String = String::new();
+        /// Put the bucket's name into the path, not into the host's name: for S3-compatible stores.
+        path_style: bool = false;
+        /// The KMS key by which a new bucket encrypts, with a bucket key. Empty: S3's own keys (SSE-S3).
+        kms_key_id: String = String::new();
+        /// Requests to S3 at one time, each on a connection of its own; eight times as many wait, the rest is put off.
+        max_connections: u32 = 128;
     }
 
     /// Health and metrics over HTTP: /livez, /readyz, /metrics.
@@ -156,6 +185,10 @@ pub struct Settings {
     pub metadata: Metadata,
     /// `[blob]`
     pub blob: Blob,
+    /// `[dynamodb]`
+    pub dynamodb: Dynamodb,
+    /// `[s3]`
+    pub s3: S3,
     /// `[admin]`
     pub admin: Admin,
     /// `[tls]`
@@ -167,13 +200,15 @@ pub struct Settings {
 }
 
 impl Settings {
-    pub(super) fn sections(&self) -> [&dyn Section; 9] {
+    pub(super) fn sections(&self) -> [&dyn Section; 11] {
         [
             &self.general,
             &self.smtp,
             &self.pop3,
             &self.metadata,
             &self.blob,
+            &self.dynamodb,
+            &self.s3,
             &self.admin,
             &self.tls,
             &self.log,
@@ -181,13 +216,15 @@ impl Settings {
         ]
     }
 
-    pub(super) fn sections_mut(&mut self) -> [&mut dyn Section; 9] {
+    pub(super) fn sections_mut(&mut self) -> [&mut dyn Section; 11] {
         [
             &mut self.general,
             &mut self.smtp,
             &mut self.pop3,
             &mut self.metadata,
             &mut self.blob,
+            &mut self.dynamodb,
+            &mut self.s3,
             &mut self.admin,
             &mut self.tls,
             &mut self.log,
@@ -218,11 +255,33 @@ impl Settings {
         );
         // RFC 5321 section 4.5.3.1.8.
         check(self.smtp.max_recipients < 100, "smtp.max_recipients", "at least 100");
+        // What one delivery takes (`puro_api::model::MAILBOXES_MAX`).
+        check(self.smtp.max_recipients > 10_000, "smtp.max_recipients", "at most 10000");
         check(self.smtp.max_message_bytes.0 < 65_536, "smtp.max_message_bytes", "at least 64KiB");
+        // The blob service takes 1 GiB, with trace fields and normalised line ends.
+        check(self.smtp.max_message_bytes.0 > 1000 << 20, "smtp.max_message_bytes", "at most 1000MiB");
         check(self.smtp.max_connections == 0, "smtp.max_connections", "at least 1");
         check(self.pop3.max_connections == 0, "pop3.max_connections", "at least 1");
         check(self.pop3.idle_timeout < minutes(10), "pop3.idle_timeout", "at least 10m (RFC 1939 section 3)");
+        let prefix = &self.dynamodb.table_prefix;
+        // A table's name has 3 to 255 of these characters (Amazon DynamoDB Developer Guide, "Naming rules").
+        check(
+            prefix.is_empty()
+                || prefix.len() > 200
+                || !prefix.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"_.-".contains(&octet)),
+            "dynamodb.table_prefix",
+            "1 to 200 letters, digits, `_`, `-` and `.` are wanted",
+        );
+        check(self.dynamodb.max_connections == 0, "dynamodb.max_connections", "at least 1");
         check(self.blob.linger_ms > 1000, "blob.linger_ms", "at most 1000");
+        let bucket = &self.s3.bucket;
+        // Amazon S3 User Guide, "General purpose bucket naming rules".
+        let is_bucket = (3..=63).contains(&bucket.len())
+            && bucket.bytes().all(|octet| matches!(octet, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.'));
+        let (wanted, given) = (self.blob.store == BlobStore::S3, !bucket.is_empty());
+        check(wanted && !given, "s3.bucket", "the name of a bucket is wanted where blob.store is s3");
+        check(given && !is_bucket, "s3.bucket", "3 to 63 small letters, digits, hyphens and dots");
+        check(self.s3.max_connections == 0, "s3.max_connections", "at least 1");
         let positive = [
             ("smtp.command_timeout", self.smtp.command_timeout),
             ("smtp.data_timeout", self.smtp.data_timeout),

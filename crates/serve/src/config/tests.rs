@@ -137,7 +137,7 @@ fn all_faults_of_all_sources_are_told_at_once() {
         )),
         &[
             ("PURO_SMTP_LISTNE", "x"),
-            ("PURO_METADATA_STORE", "dynamodb"),
+            ("PURO_METADATA_STORE", "cassandra"),
             ("PURO_TLS_CERT", "/etc/cert.pem"),
             ("PURO_BLOB_URL", "http://user:hunter2@blob:1"),
         ],
@@ -152,7 +152,7 @@ fn all_faults_of_all_sources_are_told_at_once() {
         "smtp.max_message_bytes: -1 is not a size",
         "[stmp]: there is no such section",
         "PURO_SMTP_LISTNE in the environment: there is no such setting",
-        "PURO_METADATA_STORE in the environment: \"dynamodb\" is not in this build yet",
+        "PURO_METADATA_STORE in the environment: \"cassandra\" is not one of embedded, dynamodb, memory",
         "PURO_BLOB_URL in the environment: a URL with a user name",
         "tls.cert: tls.cert and tls.key go together",
         "pop3.idle_timeout: at least 10m",

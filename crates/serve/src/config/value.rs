@@ -48,6 +48,23 @@ impl Setting for String {
     }
 }
 
+impl Setting for bool {
+    fn read(raw: Raw<'_>) -> Result<Self, String> {
+        match raw {
+            Raw::Toml(Value::Boolean(truth)) => Ok(*truth),
+            raw => match raw.text()? {
+                "true" => Ok(true),
+                "false" => Ok(false),
+                other => Err(format!("{other:?} is not true or false")),
+            },
+        }
+    }
+
+    fn write(&self) -> Value {
+        Value::Boolean(*self)
+    }
+}
+
 impl Setting for u32 {
     fn read(raw: Raw<'_>) -> Result<Self, String> {
         match raw {
@@ -246,16 +263,20 @@ choices! {
         Normalise = "normalise",
     }
     /// Where the metadata service keeps its items.
-    MetadataStore not yet ["dynamodb"] {
+    MetadataStore {
         /// In the data directory.
         Embedded = "embedded",
+        /// In Amazon DynamoDB.
+        Dynamodb = "dynamodb",
         /// Nowhere: all is lost at the end. For trials.
         Memory = "memory",
     }
     /// Where the blob service keeps its segments.
-    BlobStore not yet ["s3"] {
+    BlobStore {
         /// In the data directory.
         Disk = "disk",
+        /// In an S3 bucket.
+        S3 = "s3",
         /// Nowhere: all is lost at the end. For trials.
         Memory = "memory",
     }

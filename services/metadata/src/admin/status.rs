@@ -27,11 +27,11 @@ impl Metadata {
         }
     }
 
-    /// Sets a setting. Other replicas see it within 30 s.
+    /// Sets a setting. Other replicas see it within 30 s. Capacity units also change the tables, where there are any.
     ///
     /// # Errors
     /// `Invalid` for a name that is not known or a value that is not of its form; `Refused` where a domain that is named
-    /// is not served here.
+    /// is not served here, or where the tables could not be changed: then the value is stored all the same.
     pub async fn set_config(&self, entry: &ConfigEntry) -> Result<(), MetadataError> {
         let value = settings::checked(&entry.name, &entry.value)?;
         match entry.name.as_str() {
@@ -53,7 +53,29 @@ impl Metadata {
         })
         .await;
         self.forget_settings();
-        Ok(put?)
+        put?;
+        match entry.name.as_str() {
+            settings::READ_CAPACITY_UNITS | settings::WRITE_CAPACITY_UNITS => self.change_capacity().await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the busy tables be paid for as the settings say. Tables that are so already are left alone.
+    async fn change_capacity(&self) -> Result<(), MetadataError> {
+        let Some(tables) = &self.tables else { return Ok(()) };
+        let Some(billing) = settings::wanted_billing(self.store.as_ref()).await? else { return Ok(()) };
+        let busy = Table::ALL.into_iter().filter(|table| table.is_busy());
+        let changes = busy.map(|table| tables.set_billing(table, billing));
+        let outcomes = futures_util::future::join_all(changes).await;
+        match outcomes.into_iter().find_map(Result::err) {
+            None => {
+                tracing::info!(?billing, "the capacity of the tables is being changed");
+                Ok(())
+            }
+            Some(why) => Err(MetadataError::Refused(format!(
+                "the value is stored, but not every table has it yet: {why}. Set it again later"
+            ))),
+        }
     }
 
     /// Reports what the store is and holds.

@@ -15,9 +15,9 @@ use puro_types::{EmailAddress, MailboxId};
 use super::{stored_address, without_tag};
 use crate::{
     Metadata, MetadataError,
-    schema::{Account, Domain, Entry, Folder, Status, folder_key},
+    schema::{Account, Domain, Entry, Folder, Status, folder_key, user_key},
     settings,
-    store::{Consistency, Table},
+    store::{Consistency, Key, Table},
 };
 
 /// Aliases behind one another at most.
@@ -53,12 +53,13 @@ impl Metadata {
         let mut refusal = None;
         let mut pending = vec![Pending { address, path: Vec::new() }];
         let mut looked_at = 0;
+        let mut ahead = BTreeMap::new();
         while let Some(Pending { address, path }) = pending.pop() {
             looked_at += 1;
             if looked_at > ADDRESSES_MAX {
                 return Ok(Resolution::Refusal(Refusal::AliasLoop));
             }
-            match self.find(&address).await? {
+            match self.find(&address, ahead.remove(&address.key())).await? {
                 Found::Account(account) => match self.refusal(&account, size_bytes).await? {
                     None => drop(targets.insert(account.mailbox, account.email)),
                     Some(reason) => refusal = refusal.or(Some(reason)),
@@ -68,6 +69,7 @@ impl Metadata {
                         return Ok(Resolution::Refusal(Refusal::AliasLoop));
                     }
                     let path = [path.as_slice(), &[key]].concat();
+                    ahead.extend(self.read_ahead(&others).await?);
                     let others = others.iter().filter_map(|other| other.parse().ok());
                     pending.extend(others.map(|address| Pending { address, path: path.clone() }));
                 }
@@ -96,12 +98,41 @@ impl Metadata {
         format!("postmaster@{domain}").parse().map_err(invalid)
     }
 
-    async fn find(&self, address: &EmailAddress) -> Result<Found, MetadataError> {
+    /// Reads what the targets of an alias stand for in one go, where there are several: each by itself would be a trip
+    /// to the store. It costs the same units.
+    async fn read_ahead(
+        &self,
+        others: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, Option<Entry>>, MetadataError> {
+        if others.len() < 2 {
+            return Ok(BTreeMap::new());
+        }
+        let keys: Vec<Key> = others.iter().map(|other| user_key(other)).collect();
+        let found = self.store.get_many(Table::User, &keys, Consistency::Eventual).await?;
+        let mut entries = BTreeMap::new();
+        for (other, item) in others.iter().zip(found) {
+            let entry = item.map(|item| Entry::from_item(other, &item)).transpose()?;
+            entries.insert(other.clone(), entry);
+        }
+        Ok(entries)
+    }
+
+    /// Looks one address up; `ahead` is what an eventually consistent read of it has found already.
+    async fn find(
+        &self,
+        address: &EmailAddress,
+        mut ahead: Option<Option<Entry>>,
+    ) -> Result<Found, MetadataError> {
         let Some(domain) = self.domain(address.domain()).await? else { return Ok(Found::NotLocal) };
         let base = without_tag(address);
         for consistency in [Consistency::Eventual, Consistency::Strong] {
             for candidate in [Some(address), base.as_ref()].into_iter().flatten() {
-                match self.entry(&candidate.key(), consistency).await? {
+                // The address itself comes first, and with eventual consistency.
+                let entry = match ahead.take() {
+                    Some(entry) => entry,
+                    None => self.entry(&candidate.key(), consistency).await?,
+                };
+                match entry {
                     Some(Entry::User(account)) => return Ok(Found::Account(Box::new(account))),
                     Some(Entry::Alias(alias)) => return Ok(Found::Others(alias.email, alias.targets)),
                     None => {}

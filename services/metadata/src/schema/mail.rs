@@ -4,18 +4,18 @@ use bytes::Bytes;
 use puro_types::{Codec, Frame, Location, MailboxId, MessageId};
 
 use super::{Attributes, Builder, LAST_UPDATE, folder::Counts, number, text};
-use crate::store::{Item, Key, StoreError, Table, Update, Value};
+use crate::store::{Check, Condition, Item, Key, StoreError, TTL, Table, Update, Value};
 
 /// Attribute names, for conditions and updates.
 pub(crate) mod attribute {
+    pub(crate) const OBJECT_NAME: &str = "object_name";
     pub(crate) const STATE: &str = "state";
     pub(crate) const EXPIRES: &str = "expires";
     pub(crate) const REMOVAL: &str = "removal";
 }
-use attribute::{EXPIRES, REMOVAL, STATE};
+use attribute::{EXPIRES, OBJECT_NAME, REMOVAL, STATE};
 
 const BUCKET: &str = "bucket";
-const OBJECT_NAME: &str = "object_name";
 const OFFSET: &str = "offset";
 /// Octets of both frames in the segment.
 const STORED_LENGTH: &str = "stored_length";
@@ -57,6 +57,16 @@ pub(crate) struct Owner {
     pub(crate) ordinal: u32,
     /// How many mailboxes the transaction has, those that wait in the queue among them.
     pub(crate) count: u32,
+}
+
+/// Where in which segment a message is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) bucket: String,
+    pub(crate) object_name: String,
+    pub(crate) offset: u64,
+    pub(crate) slot: u32,
+    pub(crate) slots: u32,
 }
 
 /// Whether a message is there.
@@ -112,6 +122,7 @@ impl Mail {
                 built
                     .with(STATE, text(DELETED))
                     .with(EXPIRES, number(*expires_ms))
+                    .with(TTL, ttl(*expires_ms))
                     .with(REMOVAL, text(removal))
                     .0
             }
@@ -174,10 +185,38 @@ pub(crate) fn tombstone(now_ms: u64, expires_ms: u64, removal: &str) -> Update {
     let set = [
         (STATE, text(DELETED)),
         (EXPIRES, number(expires_ms)),
+        (TTL, ttl(expires_ms)),
         (REMOVAL, text(removal)),
         (LAST_UPDATE, number(now_ms)),
     ];
     Update { set: set.map(|(name, value)| (name.to_owned(), value)).into(), ..Update::default() }
+}
+
+/// Holds while the message is the tombstone that this removal made.
+pub(crate) fn is_deleted_by(removal: &str) -> Condition {
+    let checks = [(STATE, text(DELETED)), (REMOVAL, text(removal))];
+    Condition(checks.map(|(name, value)| Check::Equals(name.to_owned(), value)).into())
+}
+
+/// Returns the update that says that a message's bytes, as they are stored, are in another place now.
+pub(crate) fn moved(to: &Place) -> Update {
+    let mut update = Update::default();
+    update.set.push((OBJECT_NAME.to_owned(), text(&to.object_name)));
+    let mut put = |name: &str, value: Option<Value>| match value {
+        Some(value) => update.set.push((name.to_owned(), value)),
+        None => update.remove.push(name.to_owned()),
+    };
+    put(BUCKET, (!to.bucket.is_empty()).then(|| text(&to.bucket)));
+    put(OFFSET, (to.offset != 0).then(|| number(to.offset)));
+    put(SLOT, (to.slot != 0).then(|| number(u64::from(to.slot))));
+    put(SLOTS, (to.slots != 1).then(|| number(u64::from(to.slots))));
+    update
+}
+
+/// Returns when the store may take a tombstone away by itself: a month after the worker should have, so that a worker
+/// that was away still finds what it has to free, and a delivery that waits in the queue finds that it was deleted.
+fn ttl(expires_ms: u64) -> Value {
+    number(expires_ms / 1000 + 30 * 24 * 60 * 60)
 }
 
 fn letter(codec: Codec) -> char {
@@ -234,6 +273,31 @@ mod tests {
         mail.owner = Owner { ordinal: 2, count: 3 };
         mail.state = MailState::Deleted { expires_ms: 99, removal: "job".to_owned() };
         assert_eq!(Mail::from_item(&mail.to_item()).unwrap(), mail);
+    }
+
+    #[test]
+    fn a_tombstone_may_go_by_itself_in_seconds_and_after_the_worker() {
+        let update = tombstone(1_800_000_000_000, 1_800_086_400_000, "job");
+        let mut item = typical().to_item();
+        item.extend(update.set);
+        assert_eq!(item[TTL], Value::Number(1_802_678_400));
+        assert!(!typical().to_item().contains_key(TTL), "what lives never goes by itself");
+    }
+
+    #[test]
+    fn a_message_that_moved_is_as_one_put_there() {
+        let mail = typical();
+        for (offset, slot, slots) in [(0, 0, 1), (9, 3, 4)] {
+            let mut there = mail.clone();
+            let place = Place { bucket: String::new(), object_name: "new".to_owned(), offset, slot, slots };
+            there.location.object_name.clone_from(&place.object_name);
+            (there.location.offset, there.location.slot, there.location.slots) = (offset, slot, slots);
+            let mut item = mail.to_item();
+            let Update { set, remove, .. } = moved(&place);
+            item.extend(set);
+            item.retain(|name, _| !remove.contains(name));
+            assert_eq!(item, there.to_item());
+        }
     }
 
     #[test]

@@ -111,6 +111,22 @@ impl ItemStore for CountedStore {
         Ok(found)
     }
 
+    async fn get_many(
+        &self,
+        table: Table,
+        keys: &[Key],
+        consistency: Consistency,
+    ) -> Result<Vec<Option<Item>>, StoreError> {
+        let found = self.inner.get_many(table, keys, consistency).await?;
+        // The same key twice is read once.
+        let read: BTreeMap<&Key, &Option<Item>> = keys.iter().zip(&found).collect();
+        for (key, item) in read {
+            let bytes = item.as_ref().map_or(0, |item| item_bytes(table, key, item));
+            self.counts.read(table, consistency, bytes);
+        }
+        Ok(found)
+    }
+
     async fn query(&self, query: &Query) -> Result<Page, StoreError> {
         let page = self.inner.query(query).await?;
         self.count_page(query.table, query.consistency, &page);

@@ -126,6 +126,9 @@ fn check_set(table: Table, name: &str, members: &BTreeSet<String>) -> Result<(),
     if members.is_empty() {
         return Err(invalid(table, format!("the set `{name}` is empty")));
     }
+    if members.contains("") {
+        return Err(invalid(table, format!("the set `{name}` has an empty member")));
+    }
     Ok(())
 }
 

@@ -256,6 +256,15 @@ impl ItemStore for FaultyStore {
         self.read(self.inner.get(table, key, consistency)).await
     }
 
+    async fn get_many(
+        &self,
+        table: Table,
+        keys: &[Key],
+        consistency: Consistency,
+    ) -> Result<Vec<Option<Item>>, StoreError> {
+        self.read(self.inner.get_many(table, keys, consistency)).await
+    }
+
     async fn query(&self, query: &Query) -> Result<Page, StoreError> {
         self.read(self.inner.query(query)).await
     }

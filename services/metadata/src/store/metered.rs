@@ -42,6 +42,14 @@ pub enum Verb {
     Delete,
 }
 
+impl Verb {
+    /// Says whether the verb is billed in write units.
+    #[must_use]
+    pub const fn is_write(self) -> bool {
+        matches!(self, Self::Put | Self::Update | Self::Delete)
+    }
+}
+
 /// What was used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Units {
@@ -129,6 +137,14 @@ impl Usage {
     fn sum(&self, wanted: impl Fn(Table, Verb) -> bool) -> Units {
         let wanted = self.iter().filter(|(table, verb, _)| wanted(*table, *verb));
         wanted.fold(Units::default(), |sum, (_, _, units)| sum + units)
+    }
+}
+
+impl FromIterator<(Table, Verb, Units)> for Usage {
+    /// Collects what was used, leaving out places where nothing was.
+    fn from_iter<I: IntoIterator<Item = (Table, Verb, Units)>>(places: I) -> Self {
+        let used = places.into_iter().filter(|(_, _, units)| *units != Units::default());
+        Self(used.map(|(table, verb, units)| ((table, verb), units)).collect())
     }
 }
 
@@ -260,6 +276,25 @@ impl ItemStore for MeteredStore {
             self.meter().bytes.insert((table, key.clone()), bytes);
         }
         self.bill_read(table, Verb::Get, consistency, bytes.unwrap_or(0));
+        Ok(found)
+    }
+
+    async fn get_many(
+        &self,
+        table: Table,
+        keys: &[Key],
+        consistency: Consistency,
+    ) -> Result<Vec<Option<Item>>, StoreError> {
+        let found = self.inner.get_many(table, keys, consistency).await?;
+        // The same key twice is read once.
+        let read: BTreeMap<&Key, &Option<Item>> = keys.iter().zip(&found).collect();
+        for (key, item) in read {
+            let bytes = item.as_ref().map(|item| size::item_bytes(table, key, item));
+            if let Some(bytes) = bytes {
+                self.meter().bytes.insert((table, key.clone()), bytes);
+            }
+            self.bill_read(table, Verb::Get, consistency, bytes.unwrap_or(0));
+        }
         Ok(found)
     }
 

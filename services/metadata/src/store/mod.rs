@@ -7,6 +7,7 @@
 pub mod contract;
 pub mod counted;
 mod decide;
+pub mod dynamodb;
 pub mod embedded;
 pub mod faulty;
 pub mod memory;
@@ -19,6 +20,8 @@ use std::{collections::BTreeMap, collections::BTreeSet, fmt};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+
+pub use self::table::TTL;
 
 /// The tables, with the key attributes of `data-model`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,7 +60,7 @@ pub enum Value {
     Number(i64),
     /// Octets.
     Octets(Bytes),
-    /// A set of texts, never empty.
+    /// A set of texts: never empty, and no member is (DynamoDB takes neither).
     Set(BTreeSet<String>),
 }
 
@@ -189,6 +192,21 @@ pub trait ItemStore: Send + Sync + fmt::Debug + 'static {
         key: &Key,
         consistency: Consistency,
     ) -> Result<Option<Item>, StoreError>;
+
+    /// Returns items of one table, each at the place of its key, `None` for one that is not there. Each is as fresh as
+    /// asked; together they are no snapshot.
+    async fn get_many(
+        &self,
+        table: Table,
+        keys: &[Key],
+        consistency: Consistency,
+    ) -> Result<Vec<Option<Item>>, StoreError> {
+        let mut found = Vec::with_capacity(keys.len());
+        for key in keys {
+            found.push(self.get(table, key, consistency).await?);
+        }
+        Ok(found)
+    }
 
     /// Returns a page of one partition.
     async fn query(&self, query: &Query) -> Result<Page, StoreError>;

@@ -49,11 +49,15 @@ fn value_bytes(value: &Value) -> usize {
     }
 }
 
-/// One octet for two significant digits (zeroes at the end do not count), one more, and one for a minus sign.
+/// One octet for each pair of digits, counted from the decimal point (pairs of zeroes at the end do not count), one more,
+/// and one for a minus sign; zero is one octet. The guide says "approximately"; this is what DynamoDB Local counts.
 fn number_bytes(number: i64) -> usize {
     let mut magnitude = number.unsigned_abs();
-    while magnitude != 0 && magnitude.is_multiple_of(10) {
-        magnitude /= 10;
+    if magnitude == 0 {
+        return 1;
+    }
+    while magnitude.is_multiple_of(100) {
+        magnitude /= 100;
     }
     let digits = magnitude.checked_ilog10().map_or(1, |log| log as usize + 1);
     digits.div_ceil(2) + 1 + usize::from(number < 0)
@@ -65,7 +69,7 @@ mod tests {
 
     #[test]
     fn numbers_take_an_octet_for_two_digits() {
-        let cases = [(0, 2), (7, 2), (42, 2), (100, 2), (123, 3), (-1, 3), (1_700_000_000_123, 8)];
+        let cases = [(0, 1), (7, 2), (42, 2), (100, 2), (110, 3), (123, 3), (-1, 3), (1_700_000_000_123, 8)];
         for (number, expected) in cases {
             assert_eq!(number_bytes(number), expected, "{number}");
         }

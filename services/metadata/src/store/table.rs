@@ -2,6 +2,10 @@
 
 use super::Table;
 
+/// The attribute that says when a store that tidies up by itself may take an item away, in seconds since the Unix epoch.
+/// Nothing rests on that it does.
+pub const TTL: &str = "ttl";
+
 impl Table {
     /// Every table, in the order of the data model. New ones are appended.
     pub const ALL: [Self; 7] =
@@ -19,6 +23,19 @@ impl Table {
             Self::Queue => "queue",
             Self::Segment => "segment",
         }
+    }
+
+    /// Says whether items of this table may have a [`TTL`].
+    #[must_use]
+    pub const fn expires(self) -> bool {
+        matches!(self, Self::MetaMail)
+    }
+
+    /// Says whether this table is used for every message, so that capacity by the hour may pay. The others are read now
+    /// and then, through caches.
+    #[must_use]
+    pub const fn is_busy(self) -> bool {
+        !matches!(self, Self::Config | Self::Domain)
     }
 
     /// Returns the name of the partition key's attribute.

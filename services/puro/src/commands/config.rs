@@ -15,7 +15,9 @@ const NAMES: &str = "\
 Settings:
   domain                The domain of logins and of `postmaster` without one
   postmaster            The address that takes mail for the postmaster of domains that have none
-  read_capacity_units   Kept for the tables on DynamoDB; the embedded store does not use it
+  read_capacity_units   What each busy table on DynamoDB is bought for an hour; with write_capacity_units set too the
+                        live tables change, and 0 for either has them paid by the request again. The embedded store
+                        has no such units
   write_capacity_units  As read_capacity_units, for writes
 
 Limits of sessions are set in the configuration file: see puro.example.toml.";
@@ -66,7 +68,7 @@ pub(super) async fn run(session: &Session, request: Request) -> Result<(), Fault
             session.metadata(session.admin.set_config(entry).await)?;
             if name.ends_with("_capacity_units") {
                 say(format_args!(
-                    "{name} is kept for the tables on DynamoDB; the embedded store does not use it."
+                    "{name} is set; on DynamoDB the tables take some minutes to follow (`puro store status` shows them)."
                 ));
             } else {
                 say(format_args!("{name} is set; all replicas know within 30 seconds."));

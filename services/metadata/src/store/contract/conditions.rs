@@ -4,6 +4,7 @@ use super::{super::*, *};
 
 pub(super) async fn suite(store: &dyn ItemStore) {
     what_is_put_is_read(store).await;
+    many_are_read_each_at_its_place(store).await;
     a_put_replaces_the_whole_item(store).await;
     absent_lets_the_first_put_win(store).await;
     exists_needs_an_item(store).await;
@@ -23,12 +24,32 @@ async fn what_is_put_is_read(store: &dyn ItemStore) {
         ("text", text("Grüße\0\r\n")),
         ("number", Value::Number(-7)),
         ("octets", Value::Octets(Bytes::from_static(&[0, 0xff, b'\n']))),
-        ("set", Value::Set(set(["", "a", "é"]))),
+        ("set", Value::Set(set([" ", "a", "é"]))),
     ]);
     store.put(Table::User, key.clone(), full.clone(), always()).await.unwrap();
     assert_eq!(read(store, Table::User, &key).await, Some(full));
     let lagging = store.get(Table::User, &key, Consistency::Eventual).await;
     assert!(lagging.is_ok(), "{lagging:?}");
+}
+
+async fn many_are_read_each_at_its_place(store: &dyn ItemStore) {
+    let keys: Vec<Key> = (0..130).map(|n| key("put/many", &format!("{n:03}"))).collect();
+    for (n, key) in (0..).zip(&keys).filter(|(n, _)| n % 3 == 0) {
+        store.put(Table::Folder, key.clone(), item([("n", Value::Number(n))]), always()).await.unwrap();
+    }
+    let mut wanted: Vec<Key> = keys.iter().rev().cloned().collect();
+    wanted.push(keys[3].clone());
+    for consistency in [Consistency::Strong, Consistency::Eventual] {
+        let found = store.get_many(Table::Folder, &wanted, consistency).await.unwrap();
+        assert_eq!(found.len(), wanted.len());
+        if consistency == Consistency::Strong {
+            for (key, found) in wanted.iter().zip(found) {
+                assert_eq!(found, read(store, Table::Folder, key).await, "{key:?}");
+            }
+        }
+    }
+    assert_eq!(store.get_many(Table::Folder, &[], Consistency::Strong).await.unwrap(), []);
+    invalid(store.get_many(Table::Folder, &[key("a", "b"), key("a", "")], Consistency::Strong).await);
 }
 
 async fn a_put_replaces_the_whole_item(store: &dyn ItemStore) {

@@ -105,7 +105,8 @@ async fn a_page_ends_at_one_megabyte(store: &dyn ItemStore) {
     }
     let (pages, found) = follow(store, all_of(Table::MetaMail, "query/large")).await;
     assert_eq!(found, names);
-    assert_eq!(pages[0].items.len(), 3, "1 MB holds three items of 300 KB");
+    // Whether the item that crosses the line is in the page or in the next is the store's own.
+    assert!((3..=4).contains(&pages[0].items.len()), "{} items of 300 KB in 1 MB", pages[0].items.len());
 }
 
 async fn partitions_are_apart(store: &dyn ItemStore) {

@@ -1,0 +1,184 @@
+//! Making the tables, describing them, changing their capacity, and starting without them.
+
+use std::sync::Arc;
+
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+};
+use puro_api::model::ConfigEntry;
+use puro_metadata::{
+    Metadata,
+    setup::{Connected, StoreReport, connect, init_tables, tables_status},
+    store::{
+        Table,
+        dynamodb::{Billing, DEADLINES, Switch, TableError},
+    },
+};
+use puro_serve::config::Settings;
+use puro_stand_ins::FaultProxy;
+
+use crate::{
+    rig::{bare, fresh, settings, source},
+    world::World,
+};
+
+fn billing(report: &StoreReport, connected: &Connected, table: Table) -> Billing {
+    let name = connected.tables.names().of(table);
+    let found = report.tables.iter().find(|found| found.name == name);
+    found.unwrap().live.as_ref().unwrap().billing
+}
+
+#[tokio::test]
+async fn init_makes_what_is_missing_and_leaves_what_is_there() {
+    let connected = bare().await;
+    let before = tables_status(&connected).await.unwrap();
+    assert!(!before.is_ready());
+    assert!(before.tables.iter().all(|table| table.live.is_none() && !table.made));
+    let Err(TableError::Missing(missing)) = connected.tables.check().await else { panic!("they are there") };
+    assert_eq!(missing.len(), Table::ALL.len());
+
+    let first = init_tables(&connected).await.unwrap();
+    assert!(first.is_ready());
+    assert!(first.tables.iter().all(|table| table.made));
+    assert_eq!(connected.tables.check().await, Ok(()));
+    for table in Table::ALL {
+        assert_eq!(billing(&first, &connected, table), Billing::OnDemand);
+    }
+    let name = connected.tables.names().of(Table::MetaMail);
+    let mail = first.tables.iter().find(|table| table.name == name).unwrap().live.clone().unwrap();
+    assert!(mail.has_our_key);
+    assert_eq!(mail.expiry, Switch::On);
+
+    let second = init_tables(&connected).await.unwrap();
+    assert!(second.tables.iter().all(|table| !table.made));
+    assert_eq!(second, tables_status(&connected).await.unwrap());
+}
+
+#[tokio::test]
+async fn another_programs_table_is_not_taken_for_ours() {
+    let connected = bare().await;
+    let name = connected.tables.names().of(Table::MetaMail);
+    let config = puro_aws::load(&source(None), DEADLINES).await.unwrap();
+    let key = KeySchemaElement::builder().attribute_name("id").key_type(KeyType::Hash).build().unwrap();
+    let id = AttributeDefinition::builder().attribute_name("id").attribute_type(ScalarAttributeType::N);
+    let request = aws_sdk_dynamodb::Client::new(&config)
+        .create_table()
+        .table_name(name)
+        .key_schema(key)
+        .attribute_definitions(id.build().unwrap())
+        .billing_mode(BillingMode::PayPerRequest);
+    request.send().await.unwrap();
+    assert_eq!(connected.tables.check().await, Err(TableError::Foreign(name.to_owned())));
+    let report = init_tables(&connected).await.unwrap();
+    assert!(!report.is_ready());
+    let wrong = report.tables.iter().find(|table| table.name == name).unwrap();
+    assert!(wrong.differences[0].contains("another program's"), "{wrong:?}");
+}
+
+/// The mail logic on these tables.
+fn service(connected: Connected) -> Arc<Metadata> {
+    let tables = connected.tables.clone();
+    let world = World::new();
+    let metadata = world.replica_on(Arc::new(connected.store));
+    Arc::new(Arc::into_inner(metadata).unwrap().with_tables(tables))
+}
+
+#[tokio::test]
+async fn capacity_units_change_the_live_tables() {
+    let connected = fresh().await;
+    let settings = settings_of(&connected);
+    let metadata = service(connected);
+    let set = async |name: &str, value: &str| {
+        let entry = ConfigEntry { name: name.to_owned(), value: value.to_owned() };
+        metadata.set_config(&entry).await.unwrap();
+        let connected = connect(&settings, &source(None)).await.unwrap();
+        let report = tables_status(&connected).await.unwrap();
+        let busy = billing(&report, &connected, Table::MetaMail);
+        assert_eq!(billing(&report, &connected, Table::Folder), busy);
+        assert_eq!(billing(&report, &connected, Table::Config), Billing::OnDemand);
+        let told = report.tables.iter().flat_map(|table| &table.differences);
+        assert!(!told.into_iter().any(|told| told.contains("it is paid")), "{report:?}");
+        busy
+    };
+    assert_eq!(set("read_capacity_units", "30").await, Billing::OnDemand, "one alone says nothing");
+    assert_eq!(set("write_capacity_units", "20").await, Billing::Provisioned { read: 30, write: 20 });
+    assert_eq!(set("write_capacity_units", "20").await, Billing::Provisioned { read: 30, write: 20 });
+    assert_eq!(set("read_capacity_units", "40").await, Billing::Provisioned { read: 40, write: 20 });
+    assert_eq!(set("read_capacity_units", "0").await, Billing::OnDemand);
+}
+
+#[tokio::test]
+async fn new_tables_are_made_as_the_settings_say_and_others_are_told_of() {
+    let connected = fresh().await;
+    let settings = settings_of(&connected);
+    let world = World::new();
+    // A service without the way to the tables: the rows are stored, the tables stay.
+    let metadata = world.replica_on(Arc::new(connected.store));
+    for (name, value) in [("read_capacity_units", "7"), ("write_capacity_units", "5")] {
+        let entry = ConfigEntry { name: name.to_owned(), value: value.to_owned() };
+        metadata.set_config(&entry).await.unwrap();
+    }
+    let connected = connect(&settings, &source(None)).await.unwrap();
+    let report = init_tables(&connected).await.unwrap();
+    let name = connected.tables.names().of(Table::Queue);
+    let queue = report.tables.iter().find(|table| table.name == name).unwrap();
+    assert!(queue.differences.iter().any(|told| told.contains("7 read and 5 write")), "{queue:?}");
+    assert_eq!(billing(&report, &connected, Table::Queue), Billing::OnDemand, "told, not changed");
+}
+
+fn settings_of(connected: &Connected) -> Settings {
+    let mut settings = settings();
+    let name = connected.tables.names().of(Table::User);
+    settings.dynamodb.table_prefix = name.strip_suffix("-user").unwrap().to_owned();
+    settings
+}
+
+#[tokio::test]
+async fn nobody_there_is_told_from_nothing_there() {
+    let proxy = FaultProxy::before_dynamodb();
+    proxy.take_down();
+    let connected = connect(&settings(), &source(Some(proxy.endpoint()))).await.unwrap();
+    let error = connected.tables.check().await.unwrap_err();
+    assert!(matches!(error, TableError::Unavailable(_)), "{error:?}");
+}
+
+/// Runs the service as a process until it ends by itself.
+async fn start(variables: &[(&str, String)]) -> std::process::Output {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_puro-metadata"));
+    for name in ["PURO_TEST_DYNAMODB", "PURO_TEST_S3"] {
+        command.env_remove(name);
+    }
+    command
+        .kill_on_drop(true)
+        .envs(variables.iter().map(|(name, value)| (*name, value.as_str())))
+        .env("PURO_METADATA_STORE", "dynamodb")
+        .env("PURO_METADATA_LISTEN", "127.0.0.1:0")
+        .env("PURO_ADMIN_LISTEN", "")
+        .env("PURO_DATA_DIR", folder.path());
+    tokio::time::timeout(std::time::Duration::from_secs(60), command.output()).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn a_service_without_its_tables_says_what_to_run() {
+    let mut variables = puro_stand_ins::dynamodb().environment().to_vec();
+    variables.push(("PURO_DYNAMODB_TABLE_PREFIX", puro_stand_ins::fresh_name()));
+    let output = start(&variables).await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(69), "{said}");
+    assert!(said.contains("run `puro store init`") && said.contains("-meta_mail"), "{said}");
+}
+
+#[tokio::test]
+async fn a_service_without_a_region_says_so() {
+    let variables = [
+        ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+        ("AWS_REGION", String::new()),
+        ("AWS_DEFAULT_REGION", String::new()),
+        ("AWS_CONFIG_FILE", "/nonexistent".to_owned()),
+    ];
+    let output = start(&variables).await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(69), "{said}");
+    assert!(said.contains("AWS_REGION"), "{said}");
+}
