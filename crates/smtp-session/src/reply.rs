@@ -1,5 +1,5 @@
-//! Every reply the server gives, by name: code (RFC 5321 section 4.2.3), enhanced status code (RFC 3463, RFC 5248) and
-//! text, in one table.
+//! Every reply the server gives, by name: code (RFC 5321 section 4.2.3), enhanced status code (from the registry that RFC
+//! 5248 began with those of RFC 3463, but for one that says so) and text, in one table.
 //!
 //! Replies to EHLO and HELO, the greeting and 3xx carry no enhanced code (RFC 2034 section 4); all others do, and its
 //! class is the class of the reply code.
@@ -99,6 +99,8 @@ replies! {
     UNKNOWN_USER 550 "5.1.1" "No such user here";
     RELAY_DENIED 550 "5.7.1" "Relaying denied";
     ALIAS_LOOP 550 "5.4.6" "The address is an alias that leads to itself";
+    /// Our choice: 5.6.x is about content (RFC 3463 section 3.7), and no code of the registry tells of line ends. Other
+    /// servers use this one for it.
     BARE_LINE_END_IN_MESSAGE 550 "5.6.11" "Message holds a bare CR or LF";
     TOO_LARGE 552 "5.3.4" "Message size exceeds the limit";
     BAD_SENDER 553 "5.1.7" "Sender address not valid";
