@@ -76,6 +76,9 @@ pub struct Timeouts {
     pub greeting: Duration,
     /// From one reply to the end of the next command, however many pieces it comes in.
     pub command: Duration,
+    /// From the greeting, or from the end of the last message, to the next one, whatever is said in between: NOOP now and
+    /// then keeps no connection for ever.
+    pub without_message: Duration,
     /// Between two arrivals of octets inside DATA.
     pub data_read: Duration,
     /// For the whole of DATA, octets at `data_min_rate` not counted.
@@ -90,6 +93,7 @@ impl Default for Timeouts {
         Self {
             greeting: Duration::from_mins(5),
             command: Duration::from_mins(5),
+            without_message: Duration::from_mins(30),
             data_read: Duration::from_mins(5),
             data_total: Duration::from_mins(30),
             data_min_rate: 4_096,

@@ -12,7 +12,7 @@ mod process;
 mod record;
 mod trace;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -77,6 +77,8 @@ impl Default for Sources {
 const MX: &str = "smtp.listen";
 const SUBMISSION_TLS: &str = "smtp.tls_listen";
 const SUBMISSION: &str = "smtp.submission_listen";
+/// How long a connection may do without a message; longer where commands may take longer.
+const WITHOUT_MESSAGE: Duration = Duration::from_secs(30 * 60);
 
 /// SMTP for the listeners of a front end.
 #[derive(Debug)]
@@ -167,6 +169,7 @@ fn session_config(settings: &Settings, tls_available: bool) -> Config {
         timeouts: Timeouts {
             greeting: smtp.command_timeout,
             command: smtp.command_timeout,
+            without_message: WITHOUT_MESSAGE.max(smtp.command_timeout),
             data_read: smtp.data_timeout,
             data_total: smtp.message_timeout,
             // The setting is for the whole message, however steadily it trickles.

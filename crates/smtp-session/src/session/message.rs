@@ -140,6 +140,7 @@ impl Session {
         match answer {
             Answer::Ready => {
                 reply::start_message(&mut self.output);
+                self.unused = None;
                 self.stage = Stage::Message(Box::new(Message::new(now)));
             }
             Answer::Rejected { code, status, text } => self.conclude(Reply::refusal(code, status, text)),

@@ -54,6 +54,8 @@ pub struct Session {
     since: Option<Instant>,
     /// When the wait for the first EHLO or HELO began.
     opened: Option<Instant>,
+    /// When the wait for a message began; unset while there is one.
+    unused: Option<Instant>,
     hello: Option<Hello>,
     account: Option<String>,
     transaction: Option<Transaction>,
@@ -140,6 +142,7 @@ impl Session {
             asked: Asked::Nothing,
             since: None,
             opened: None,
+            unused: None,
             hello: None,
             account: None,
             transaction: None,
@@ -215,6 +218,7 @@ impl Session {
             return Step::Read { until: message.deadline(timeouts), bulk: true };
         }
         let mut until = later(*self.since.get_or_insert(now), timeouts.command);
+        until = until.min(later(*self.unused.get_or_insert(now), timeouts.without_message));
         if self.hello.is_none() {
             until = until.min(later(*self.opened.get_or_insert(now), timeouts.greeting));
         }
