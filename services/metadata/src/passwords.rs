@@ -154,11 +154,12 @@ impl Passwords {
     }
 
     /// Checks the password of a login against an account's stored hash, or against nobody's where there is no account
-    /// that may log in: the work is the same. After too many failures of a login it is false without any work, unless
-    /// this password has been right before: nobody can lock a user's mail programs out by guessing.
+    /// that may log in: the work is the same. After too many failures of a login nothing is said of a password without
+    /// any work, unless it has been right before: nobody can lock a user's mail programs out by guessing, or make them
+    /// believe that the password has changed.
     ///
     /// # Errors
-    /// `Busy` where too many checks wait. A stored hash that cannot be read is `Internal`.
+    /// `Busy` where too many checks wait, and after too many failures. A stored hash that cannot be read is `Internal`.
     pub(crate) async fn verify(
         &self,
         login: &str,
@@ -181,7 +182,7 @@ impl Passwords {
         let key = blake3::keyed_hash(&self.key, login.as_bytes());
         if success.is_none() && !self.throttle.allows(key.as_bytes()) {
             self.note_throttled();
-            return Ok(false);
+            return Err(MetadataError::Busy("too many logins have failed".to_owned()));
         }
         let stored = stored.map_or_else(|| SecretString::from(NOBODYS.to_owned()), Clone::clone);
         let password = password.clone();

@@ -1,5 +1,7 @@
 //! Slows the guessing of passwords: a few tries at once for each login, then one every few seconds.
 //!
+//! A login without a try left is put off, not refused: the password, which nobody looked at, may be the right one.
+//!
 //! What it is not: a lock-out that lasts or that replicas share. It is in memory, so each replica counts for itself and
 //! a restart forgets. Failures by client address are limited where the address is known, in the front ends. A name that
 //! nobody has is counted like any other, so that being slowed tells nothing about who has an account.

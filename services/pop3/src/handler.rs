@@ -67,6 +67,8 @@ impl SessionHandler {
                 (Login::Opened, Answer::Opened(maildrop))
             }
             Ok(None) => (Login::BadCredentials, Answer::BadCredentials),
+            // The service that does so tells of it, and of how many there are.
+            Err(Failure::Exhausted(_)) => (Login::PutOff, Answer::Unavailable),
             Err(failure) => match self.report("login", &failure) {
                 Answer::Broken => (Login::Broken, Answer::Broken),
                 answer => (Login::Unavailable, answer),

@@ -28,7 +28,7 @@ pub(crate) enum Login {
     BadCredentials,
     Unavailable,
     Broken,
-    /// Too many have failed from that address.
+    /// Too many have failed from that address, or for that account; or too many are being checked.
     PutOff,
 }
 

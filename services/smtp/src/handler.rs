@@ -88,6 +88,8 @@ impl SessionHandler {
             Ok(Some(account)) => (Login::Good, Answer::Authenticated { account: account.email.key() }),
             // What is no login name at all is as wrong as a wrong one.
             Ok(None) | Err(Failure::Invalid(_)) => (Login::BadCredentials, Answer::BadCredentials),
+            // The service that does so tells of it, and of how many there are.
+            Err(Failure::Exhausted(_)) => (Login::PutOff, Answer::Unavailable),
             Err(failure) => (Login::Unavailable, unavailable("authenticate", &failure)),
         };
         if login == Login::BadCredentials {

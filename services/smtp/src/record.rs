@@ -29,7 +29,7 @@ pub(crate) enum Login {
     Good,
     BadCredentials,
     Unavailable,
-    /// Too many have failed from that address.
+    /// Too many have failed from that address, or for that account; or too many are being checked.
     PutOff,
 }
 

@@ -45,8 +45,9 @@ impl Metadata {
     ///
     /// # Errors
     /// `BadCredentials` for an unknown user, a wrong password and a disabled account alike, after the same work: two
-    /// reads and one hash, or none for all of them after too many failures of the same login. `Unavailable` where the
-    /// store cannot answer, `Busy` where too many passwords are being checked.
+    /// reads and one hash. `Busy` for all of them, and for a password that has not been right before, after too many
+    /// failures of the same login, with the same reads and no hash; and where too many passwords are being checked.
+    /// `Unavailable` where the store cannot answer.
     pub async fn authenticate(
         &self,
         login: &str,
@@ -60,12 +61,16 @@ impl Metadata {
         if secrecy::ExposeSecret::expose_secret(password).len() > PASSWORD_MAX {
             return Err(MetadataError::BadCredentials);
         }
-        if let Some(account) = &eventual
-            && self.passwords.verify(login, password, Some(&account.password)).await?
-        {
-            return logged_in(account);
+        let mut checked = Ok(false);
+        if let Some(account) = &eventual {
+            checked = self.passwords.verify(login, password, Some(&account.password)).await;
+            if checked == Ok(true) {
+                return logged_in(account);
+            }
         }
         let strong = self.active_account(email, Consistency::Strong).await?;
+        // Only now, so that the reads are as many as for nobody.
+        checked?;
         let good = match (&eventual, &strong) {
             (Some(before), Some(now)) if is_same(&before.password, &now.password) => false,
             // The wrong password was hashed already; the account went away meanwhile.
@@ -87,7 +92,7 @@ impl Metadata {
         self.passwords.counts().computed()
     }
 
-    /// Returns how many logins this process has turned away without a look at the password, after too many failures.
+    /// Returns how many logins this process has put off without a look at the password, after too many failures.
     #[must_use]
     pub fn logins_throttled(&self) -> u64 {
         self.passwords.counts().throttled()

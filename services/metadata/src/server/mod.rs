@@ -41,7 +41,8 @@ impl From<MetadataError> for Failure {
             MetadataError::Invalid(why) => Self::Invalid(why),
             MetadataError::Refused(why) => Self::FailedPrecondition(why),
             MetadataError::BadCredentials => Self::Unauthenticated(String::new()),
-            MetadataError::Unavailable(why) | MetadataError::Busy(why) => Self::Unavailable(why),
+            MetadataError::Unavailable(why) => Self::Unavailable(why),
+            MetadataError::Busy(why) => Self::Exhausted(why),
             MetadataError::OutcomeUnknown(why) => Self::OutcomeUnknown(why),
             MetadataError::Internal(why) => Self::Internal(why),
         }

@@ -66,6 +66,7 @@ async fn failures_at_login_by_table() {
         ("authenticate", Failure::Unauthenticated("no".to_owned()), "-ERR [AUTH] "),
         ("authenticate", Failure::Invalid("no login".to_owned()), "-ERR [AUTH] "),
         ("authenticate", unavailable(), "-ERR [SYS/TEMP] "),
+        ("authenticate", Failure::Exhausted("too many failed".to_owned()), "-ERR [SYS/TEMP] "),
         ("authenticate", Failure::Internal("a bug".to_owned()), "-ERR [SYS/TEMP] "),
         ("list", unavailable(), "-ERR [SYS/TEMP] "),
         ("list", Failure::NotFound("mailbox".to_owned()), "-ERR [SYS/TEMP] "),

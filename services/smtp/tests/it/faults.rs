@@ -50,6 +50,17 @@ async fn a_store_that_fails_in_the_middle_of_a_large_message() {
     );
 }
 
+/// The password was not looked at, so it is not called wrong: many programs forget one that is.
+#[tokio::test(start_paused = true)]
+async fn a_login_that_is_put_off_is_not_refused() {
+    for failure in [Failure::Exhausted("too many failed".to_owned()), Failure::Unavailable("gone".to_owned())] {
+        let services = Services::default();
+        services.fail("authenticate", failure);
+        let replies = Front::new(&services).dialogue("AUTH PLAIN AGEAYg==\r\nQUIT\r\n").await;
+        assert_eq!(replies, "454 4.7.0 Temporary authentication failure\r\n221 2.0.0 Bye\r\n");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_directory_that_cannot_answer_refuses_nobody_for_good() {
     let services = Services::default();
