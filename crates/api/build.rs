@@ -2,12 +2,14 @@
 
 use std::{env, path::Path};
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 7] = [
     "puro/blob/v1/blob.proto",
     "puro/metadata/v1/directory.proto",
     "puro/metadata/v1/delivery.proto",
     "puro/metadata/v1/maildrop.proto",
     "puro/metadata/v1/admin.proto",
+    "puro/metadata/v1/audit.proto",
+    "puro/metadata/v1/transfer.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -16,7 +16,8 @@ pub use channel::{
     Backend, Connector, Deadlines, Endpoint, InProcess, Incoming, Pipe, Settings, in_process, server_builder,
 };
 pub use client::{
-    AdminClient, BlobClient, DeliveryClient, DirectoryClient, MaildropClient, ReadStream, StoreStream,
+    AdminClient, AuditClient, AuditStream, BlobClient, DeliveryClient, DirectoryClient, MaildropClient,
+    ReadStream, StoreStream, TransferClient,
 };
 pub use failure::{ERROR_DOMAIN, Effect, Failure};
 

@@ -14,7 +14,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
 use puro_api::model::{Delivered, Delivery};
-use puro_types::{Location, MailboxId, MessageId};
+use puro_types::{Location, MailboxId, MessageId, TransactionId};
 
 use crate::{
     Metadata, MetadataError,
@@ -26,7 +26,7 @@ use crate::{
 /// Octets of a segment's name at most; it keeps a `meta_mail` item within one write unit.
 pub const OBJECT_NAME_MAX: usize = 400;
 /// Mailboxes of one transaction at most.
-pub const RECIPIENTS_MAX: usize = 10_000;
+pub const RECIPIENTS_MAX: usize = puro_api::model::MAILBOXES_MAX;
 /// The first attempt of a queued delivery comes after this.
 const FIRST_RETRY_MS: u64 = 2_000;
 
@@ -58,7 +58,7 @@ impl Metadata {
     pub async fn deliver(&self, delivery: &Delivery) -> Result<Delivered, MetadataError> {
         let copies = copies(delivery)?;
         let outcomes: Vec<Result<bool, StoreError>> =
-            stream::iter(copies.into_iter().map(|copy| self.deliver_copy(copy)))
+            stream::iter(copies.into_iter().map(|copy| self.deliver_copy(&delivery.transaction, copy)))
                 .buffer_unordered(self.config.writes_at_once)
                 .collect()
                 .await;
@@ -78,7 +78,7 @@ impl Metadata {
     }
 
     /// Delivers one copy, or queues it. Returns whether the message is in the mailbox.
-    async fn deliver_copy(&self, copy: Copy) -> Result<bool, StoreError> {
+    async fn deliver_copy(&self, transaction: &TransactionId, copy: Copy) -> Result<bool, StoreError> {
         let placed = self.place_and_announce(&copy).await;
         let failure = match &placed {
             Ok(Ok(())) => return Ok(true),
@@ -87,7 +87,13 @@ impl Metadata {
         if matches!(failure, StoreError::Internal(_)) {
             return Err(failure);
         }
-        tracing::warn!(message = %copy.message, error = %failure, "a delivery goes to the queue");
+        // The transaction's id is what the sender was told as the queue id.
+        tracing::warn!(
+            queue_id = %transaction,
+            message = %copy.message,
+            error = %failure,
+            "a delivery goes to the queue"
+        );
         let now_ms = self.clock.now_ms();
         let job = Job {
             // The id is unique in the mailbox only, which the hash in it makes unique enough everywhere.
@@ -244,7 +250,7 @@ fn copies(delivery: &Delivery) -> Result<Vec<Copy>, MetadataError> {
 }
 
 /// Refuses a location that could not be stored, or would not be understood when read.
-fn check_location(location: &Location) -> Result<(), MetadataError> {
+pub(crate) fn check_location(location: &Location) -> Result<(), MetadataError> {
     let sizes = [
         location.offset,
         location.header.length,

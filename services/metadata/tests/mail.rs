@@ -4,10 +4,14 @@
 
 #[path = "mail/admin.rs"]
 mod admin;
+#[path = "mail/audit.rs"]
+mod audit;
 #[path = "mail/budgets.rs"]
 mod budgets;
 #[path = "mail/cleanup.rs"]
 mod cleanup;
+#[path = "mail/cleanup_compact.rs"]
+mod cleanup_compact;
 #[path = "mail/delivery.rs"]
 mod delivery;
 #[path = "mail/directory.rs"]
@@ -24,5 +28,9 @@ mod ledger;
 mod maildrop;
 #[path = "mail/random.rs"]
 mod random;
+#[path = "mail/segments.rs"]
+mod segments;
+#[path = "mail/transfer.rs"]
+mod transfer;
 #[path = "mail/world.rs"]
 mod world;

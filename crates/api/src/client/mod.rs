@@ -3,14 +3,18 @@
 //! Every future here may be dropped at any time: the call is then cancelled, and a write was or was not applied.
 
 mod admin;
+mod audit;
 mod blob;
 mod directory;
 mod mail;
+mod transfer;
 
 pub use admin::AdminClient;
+pub use audit::{AuditClient, AuditStream};
 pub use blob::{BlobClient, ReadStream, StoreStream};
 pub use directory::DirectoryClient;
 pub use mail::{DeliveryClient, MaildropClient};
+pub use transfer::TransferClient;
 
 /// Implements what all clients have in common.
 macro_rules! client {

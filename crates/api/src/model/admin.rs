@@ -156,7 +156,7 @@ impl From<UserStatus> for pb::UserStatus {
 }
 
 /// 0 stands for no limit on the wire.
-fn quota(octets: u64) -> Option<ByteSize> {
+pub(super) fn quota(octets: u64) -> Option<ByteSize> {
     (octets != 0).then_some(ByteSize(octets))
 }
 

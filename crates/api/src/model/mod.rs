@@ -1,14 +1,22 @@
 //! What travels, as types that cannot hold a wrong value. Wire types are checked here once and do not go further.
 
 mod admin;
+mod audit;
 mod blob;
 mod directory;
 mod mail;
+mod owners;
+mod transfer;
 
 pub use admin::{Alias, ConfigEntry, Domain, NewUser, Page, StoreStatus, User, UserStatus};
-pub use blob::{Part, Segment};
+pub use audit::{AuditEvent, AuditFinding, AuditKind, AuditPhase, AuditSummary};
+pub use blob::{Labelled, Part, Segment, SegmentPage};
 pub use directory::{Account, Refusal, Resolution, Target};
-pub use mail::{Delivered, Delivery, Listing, Message, Removal};
+pub use mail::{Delivered, Delivery, Listing, MAILBOXES_MAX, Message, Removal};
+pub use owners::Owners;
+pub use transfer::{
+    AccountPut, AccountRecord, FolderRecord, MailState, MessageOutcome, StoredMessage, Written, placed,
+};
 
 use crate::failure::Failure;
 

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Targets of one alias at most.
-const TARGETS_MAX: usize = 100;
+pub(crate) const TARGETS_MAX: usize = 100;
 /// Attempts to change an alias that others change at the same time.
 const RACES_MAX: usize = 8;
 

@@ -8,6 +8,9 @@ mod domains;
 mod status;
 mod users;
 
+pub(crate) use aliases::TARGETS_MAX;
+pub(crate) use users::NAME_MAX;
+
 use crate::{
     Metadata, MetadataError,
     store::{Item, Key, StoreError, Table},
@@ -19,7 +22,7 @@ const PAGE_MAX: u32 = 1_000;
 
 impl Metadata {
     /// Reads a page of the user table, behind the key `after`; returns its items and where the next one begins.
-    async fn user_page(
+    pub(crate) async fn user_page(
         &self,
         after: &str,
         limit: u32,
@@ -32,7 +35,7 @@ impl Metadata {
     }
 
     /// Refuses a domain that is not served, by a strong read.
-    async fn require_domain(&self, name: &puro_types::DomainName) -> Result<(), MetadataError> {
+    pub(crate) async fn require_domain(&self, name: &puro_types::DomainName) -> Result<(), MetadataError> {
         let key = crate::schema::domain_key(name.as_str());
         match self.store.get(Table::Domain, &key, crate::store::Consistency::Strong).await? {
             Some(_) => Ok(()),

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Octets of a name at most.
-const NAME_MAX: usize = 256;
+pub(crate) const NAME_MAX: usize = 256;
 
 impl Metadata {
     /// Makes a user with an empty mailbox. The first one takes the mail for `postmaster` until a setting says otherwise.
@@ -137,6 +137,14 @@ impl Metadata {
     /// `NotFound`.
     pub async fn remove_user(&self, email: &EmailAddress) -> Result<(), MetadataError> {
         let account = self.account(email).await?;
+        self.queue_emptying(&account).await?;
+        self.delete_account(&account).await?;
+        self.withdraw_as_postmaster(&account.email).await;
+        Ok(())
+    }
+
+    /// Puts the job that empties the mailbox of an account which is about to go, or to get another mailbox.
+    pub(crate) async fn queue_emptying(&self, account: &Account) -> Result<(), MetadataError> {
         let now_ms = self.clock.now_ms();
         let job = Job {
             id: self.job_id()?,
@@ -145,13 +153,10 @@ impl Metadata {
             mailbox: account.mailbox.clone(),
             kind: JobKind::Empty { email: account.email.clone(), step: Emptying::Messages },
         };
-        self.enqueue(&job, now_ms + self.config.grace_ms(), self.patience()).await?;
-        self.delete_account(&account).await?;
-        self.withdraw_as_postmaster(&account.email).await;
-        Ok(())
+        Ok(self.enqueue(&job, now_ms + self.config.grace_ms(), self.patience()).await?)
     }
 
-    async fn account(&self, email: &EmailAddress) -> Result<Account, MetadataError> {
+    pub(crate) async fn account(&self, email: &EmailAddress) -> Result<Account, MetadataError> {
         match self.entry(&email.key(), Consistency::Strong).await? {
             Some(Entry::User(account)) => Ok(account),
             Some(Entry::Alias(_)) => {

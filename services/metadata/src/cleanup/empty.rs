@@ -10,8 +10,12 @@ use crate::{
     Metadata, MetadataError,
     queue::Leased,
     retry::persist,
-    schema::{Emptying, Entry, Job, JobKind, Mail, MailState, folder::removal_of_mailbox, folder_key},
-    store::{Condition, Consistency, Query, Table},
+    schema::{
+        Emptying, Entry, Job, JobKind, Mail, MailState,
+        folder::{is_given_up, removal_of_mailbox},
+        folder_key,
+    },
+    store::{Condition, Consistency, Query, StoreError, Table},
 };
 
 /// A delivery that was under way when the account went is over by then.
@@ -42,6 +46,10 @@ impl Metadata {
             if live.is_empty() {
                 break;
             }
+            // What an import puts comes after its account: where that is there now, the list may have some of it.
+            if self.is_in_use(email, &job.mailbox).await? {
+                return Ok(Next::Finished);
+            }
             found = true;
             self.remove(&job.mailbox, &live).await?;
             if !self.renew(leased).await? {
@@ -59,10 +67,13 @@ impl Metadata {
             Emptying::Sweep => again(Emptying::Folder, now_ms + FOLDER_MS),
             Emptying::Folder => {
                 let gone = persist(self.patience(), self.random.as_ref(), |_| {
-                    self.store.delete(Table::Folder, folder_key(&job.mailbox), Condition::default())
+                    self.store.delete(Table::Folder, folder_key(&job.mailbox), is_given_up())
                 });
-                gone.await?;
-                Ok(Next::Finished)
+                match gone.await {
+                    // An import has given it back, or it is gone.
+                    Ok(()) | Err(StoreError::ConditionFailed(_)) => Ok(Next::Finished),
+                    Err(error) => Err(error.into()),
+                }
             }
         }
     }

@@ -5,10 +5,11 @@
 //! the folder's, the listing is complete however stale the replica that it was read from. `drift` says that some change
 //! is not, or not surely, in the counters, so that they prove nothing until they are repaired.
 
+use puro_api::model::FolderRecord;
 use puro_types::{Location, MailboxId, MessageId};
 
-use super::{Attributes, Builder, LAST_UPDATE, number, text};
-use crate::store::{Item, Key, StoreError, Table, Update, Value};
+use super::{Attributes, Builder, LAST_UPDATE, mail::Place, number, text};
+use crate::store::{Check, Condition, Item, Key, StoreError, Table, Update, Value};
 
 /// The name of the folder that POP3 serves.
 pub(crate) const INBOX: &str = "INBOX";
@@ -94,17 +95,17 @@ impl Folder {
 impl Counts {
     /// Returns the counts of one message at its place. Its digest has 40 bits; sums of millions of them fit 63.
     pub(crate) fn of(message: &MessageId, location: &Location) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(message.as_str().as_bytes());
-        hasher.update(location.object_name.as_bytes());
-        hasher.update(&location.offset.to_be_bytes());
-        let hash = hasher.finalize();
-        let digest = &hash.as_bytes()[..5];
         Self {
             messages: 1,
             bytes: i64::try_from(location.size_bytes()).unwrap_or(i64::MAX),
-            digest: digest.iter().fold(0, |sum, octet| (sum << 8) | i64::from(*octet)),
+            digest: digest(message, &location.object_name, location.offset),
         }
+    }
+
+    /// Returns what changes when a message's bytes move, the message itself being the same.
+    pub(crate) fn of_move(message: &MessageId, from: &Location, to: &Place) -> Self {
+        let before = digest(message, &from.object_name, from.offset);
+        Self { messages: 0, bytes: 0, digest: digest(message, &to.object_name, to.offset) - before }
     }
 
     /// Returns the bump for a change that these counts describe in full.
@@ -124,6 +125,15 @@ impl Counts {
             ..Update::default()
         }
     }
+}
+
+fn digest(message: &MessageId, object_name: &str, offset: u64) -> i64 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(message.as_str().as_bytes());
+    hasher.update(object_name.as_bytes());
+    hasher.update(&offset.to_be_bytes());
+    let hash = hasher.finalize();
+    hash.as_bytes()[..5].iter().fold(0, |sum, octet| (sum << 8) | i64::from(*octet))
 }
 
 /// Returns a bump of the version alone.
@@ -150,6 +160,49 @@ pub(crate) fn with_drift(mut update: Update) -> Update {
 pub(crate) fn with_removal(mut update: Update, removal: &str) -> Update {
     update.set.push((LAST_REMOVAL.to_owned(), text(removal)));
     update
+}
+
+/// Returns what clients may remember of a folder.
+pub(crate) fn identity(item: &Item) -> Result<FolderRecord, StoreError> {
+    let attributes = Attributes::new(Table::Folder, item);
+    let folder = Folder::from_item(item)?;
+    Ok(FolderRecord {
+        version: folder.version,
+        uid_validity: attributes.small_or(UID_VALIDITY, 0)?,
+        next_uid: attributes.small_or(NEXT_UID, 0)?,
+        messages: u64::try_from(folder.messages).unwrap_or(0),
+        bytes: u64::try_from(folder.bytes).unwrap_or(0),
+    })
+}
+
+/// Returns the item of an INBOX that comes from elsewhere, still empty.
+///
+/// Its version is one that no folder of this mailbox has had, where it was or here before its account was removed: a
+/// listing may be cached under any of those. They are counts of changes, which the time is far beyond.
+pub(crate) fn moved_item(record: &FolderRecord, now_ms: u64) -> Item {
+    let mut item = Folder::new_item(now_ms);
+    item.insert(VERSION.to_owned(), number(record.version.saturating_add(1).max(now_ms)));
+    for (name, value) in [(NEXT_UID, record.next_uid), (UID_VALIDITY, record.uid_validity)] {
+        if value != 0 {
+            item.insert(name.to_owned(), number(u64::from(value)));
+        }
+    }
+    item
+}
+
+/// Returns the bump, by `ahead`, that takes the mark of being given up off a mailbox.
+pub(crate) fn given_back(ahead: i64, now_ms: u64) -> Update {
+    Update {
+        set: vec![(LAST_UPDATE.to_owned(), number(now_ms))],
+        add: vec![(VERSION.to_owned(), ahead)],
+        remove: vec![STATE.to_owned()],
+        ..Update::default()
+    }
+}
+
+/// Holds while a mailbox is given up.
+pub(crate) fn is_given_up() -> Condition {
+    Condition(vec![Check::Equals(STATE.to_owned(), text(REMOVED))])
 }
 
 /// Returns the bump that marks a mailbox as given up.

@@ -6,7 +6,7 @@ use puro_types::MailboxId;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Attributes, Builder, LAST_UPDATE, number, single, text};
-use crate::store::{Item, Key, StoreError, Table};
+use crate::store::{Item, Key, StoreError, Table, Value};
 
 /// Attribute names, for conditions and updates.
 pub(crate) mod attribute {
@@ -16,8 +16,10 @@ pub(crate) mod attribute {
     pub(crate) const FOLDER: &str = "folder";
     pub(crate) const STATUS: &str = "status";
     pub(crate) const TARGETS: &str = "targets";
+    /// `filling ID` or `done ID`: the import that made the account, or put its mail.
+    pub(crate) const IMPORT: &str = "import";
 }
-use attribute::{FOLDER, KIND, PASSWORD, STATUS, TARGETS};
+use attribute::{FOLDER, IMPORT, KIND, PASSWORD, STATUS, TARGETS};
 
 const FIRST_NAME: &str = "first_name";
 const LAST_NAME: &str = "last_name";
@@ -122,6 +124,50 @@ impl Account {
             .with(STATUS, text(self.status.as_str()))
             .with(LAST_UPDATE, number(self.updated_ms))
             .0
+    }
+}
+
+impl AliasItem {
+    pub(crate) fn to_item(&self, now_ms: u64) -> Item {
+        Builder::default()
+            .with(KIND, text(KIND_ALIAS))
+            .set(TARGETS, &self.targets)
+            .with(LAST_UPDATE, number(now_ms))
+            .0
+    }
+}
+
+/// How far an import of an account's mail is; each names the export.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Import {
+    /// The account was made here.
+    None,
+    /// It is closed and waits for its mail.
+    Filling(String),
+    /// Its mail was put.
+    Done(String),
+}
+
+impl Import {
+    pub(crate) fn of(item: &Item) -> Self {
+        let noted = match item.get(IMPORT) {
+            Some(Value::Text(noted)) => noted.split_once(' '),
+            _ => None,
+        };
+        match noted {
+            Some(("filling", id)) => Self::Filling(id.to_owned()),
+            Some(("done", id)) => Self::Done(id.to_owned()),
+            _ => Self::None,
+        }
+    }
+
+    /// Returns the attribute's value; `None` where there is no attribute.
+    pub(crate) fn to_value(&self) -> Option<Value> {
+        match self {
+            Self::None => None,
+            Self::Filling(id) => Some(text(&format!("filling {id}"))),
+            Self::Done(id) => Some(text(&format!("done {id}"))),
+        }
     }
 }
 

@@ -1,16 +1,19 @@
 //! The gRPC services: requests become domain types here, once, and errors become statuses.
 
 mod admin;
+mod audit;
 mod directory;
 mod mail;
+mod transfer;
 
 use std::sync::Arc;
 
 use puro_api::{
     Failure,
     pb::metadata::v1::{
-        admin_service_server::AdminServiceServer, delivery_service_server::DeliveryServiceServer,
-        directory_service_server::DirectoryServiceServer, maildrop_service_server::MaildropServiceServer,
+        admin_service_server::AdminServiceServer, audit_service_server::AuditServiceServer,
+        delivery_service_server::DeliveryServiceServer, directory_service_server::DirectoryServiceServer,
+        maildrop_service_server::MaildropServiceServer, transfer_service_server::TransferServiceServer,
     },
 };
 use tonic::{Status, service::Routes};
@@ -24,13 +27,15 @@ const REQUEST_MAX: usize = 32 * 1024 * 1024;
 #[derive(Debug, Clone)]
 struct Server(Arc<Metadata>);
 
-/// Returns the four gRPC services.
+/// Returns the gRPC services.
 pub fn routes(metadata: Arc<Metadata>) -> Routes {
     let server = Server(metadata);
     Routes::new(DirectoryServiceServer::new(server.clone()))
         .add_service(DeliveryServiceServer::new(server.clone()))
         .add_service(MaildropServiceServer::new(server.clone()).max_decoding_message_size(REQUEST_MAX))
-        .add_service(AdminServiceServer::new(server))
+        .add_service(AdminServiceServer::new(server.clone()))
+        .add_service(AuditServiceServer::new(server.clone()))
+        .add_service(TransferServiceServer::new(server))
 }
 
 impl From<MetadataError> for Failure {
