@@ -1,7 +1,11 @@
 //! The mbox format (RFC 4155) in its `mboxrd` variant, whose quoting can be undone: a line of a message that is `From `
 //! behind any number of `>` gets one more `>`. Lines end in LF, as on Unix.
 
+mod read;
+
 use std::io::{self, Write};
+
+pub(crate) use read::{Quoting, Unquoter, is_separator, messages};
 
 /// The sender of a `From_` line where the message names none.
 const NOBODY: &str = "MAILER-DAEMON";

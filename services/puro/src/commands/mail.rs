@@ -67,7 +67,7 @@ pub(super) async fn run(session: &Session, request: Request) -> Result<(), Fault
             })?;
             show(session, found, if headers { Part::Header } else { Part::Message }).await
         }
-        Request::Export { email, output } => export::run(session, &email, output.as_deref()).await,
+        Request::Export { email, output } => export::mailbox::run(session, &email, output.as_deref()).await,
     }
 }
 

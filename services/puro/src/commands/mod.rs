@@ -3,13 +3,19 @@
 mod alias;
 mod check;
 mod config;
+mod cost;
 mod domain;
 mod export;
+mod import;
 mod mail;
+mod store;
 mod user;
 
 use clap::Subcommand;
-use puro_api::{AdminClient, Backend, BlobClient, Deadlines, Endpoint, Failure, MaildropClient, Settings};
+use puro_api::{
+    AdminClient, AuditClient, Backend, BlobClient, Deadlines, Endpoint, Failure, MaildropClient, Settings,
+    TransferClient,
+};
 
 use crate::{
     cli::Global,
@@ -35,6 +41,15 @@ pub(crate) enum Request {
     /// Mail in a mailbox
     #[command(subcommand)]
     Mail(mail::Request),
+    /// Copy the whole system, or some users, into a folder
+    Export(export::Request),
+    /// Bring in what export wrote, or mail of other programs
+    Import(import::Request),
+    /// The stores: set up, described, audited
+    #[command(subcommand)]
+    Store(store::Request),
+    /// What a month costs on AWS, from the units that the code spends
+    Cost(cost::Request),
     /// Is everything reachable and set up?
     Check,
 }
@@ -47,6 +62,10 @@ pub(crate) async fn run(session: &Session, request: Request) -> Result<(), Fault
         Request::Alias(request) => alias::run(session, request).await,
         Request::Config(request) => config::run(session, request).await,
         Request::Mail(request) => mail::run(session, request).await,
+        Request::Export(request) => export::run(session, request).await,
+        Request::Import(request) => import::run(session, request).await,
+        Request::Store(request) => store::run(session, request).await,
+        Request::Cost(request) => cost::run(session, request).await,
         Request::Check => check::run(session).await,
     }
 }
@@ -54,10 +73,13 @@ pub(crate) async fn run(session: &Session, request: Request) -> Result<(), Fault
 /// The services, and where answers go.
 pub(crate) struct Session {
     admin: AdminClient,
+    audit: AuditClient,
     maildrop: MaildropClient,
+    transfer: TransferClient,
     blob: BlobClient,
     metadata_place: Place,
     blob_place: Place,
+    settings: puro_serve::config::Settings,
     output: Output,
 }
 
@@ -73,10 +95,13 @@ impl Session {
         let metadata = Backend::new(Endpoint::Url(metadata_url), calls);
         Self {
             admin: AdminClient::new(metadata.clone()),
-            maildrop: MaildropClient::new(metadata),
+            audit: AuditClient::new(metadata.clone()),
+            maildrop: MaildropClient::new(metadata.clone()),
+            transfer: TransferClient::new(metadata),
             blob: BlobClient::new(Backend::new(Endpoint::Url(blob_url), calls)),
             metadata_place,
             blob_place,
+            settings: settings.clone(),
             output: Output::new(global.json),
         }
     }

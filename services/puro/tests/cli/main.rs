@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod accounts;
+mod cost;
 mod ends;
 mod mail;
+mod store;
 mod system;
+mod transfer;

@@ -1,13 +1,13 @@
 //! Metadata and blob service for one test, and the program.
 
-use std::{net::Ipv4Addr, process::Stdio, sync::Arc};
+use std::{net::Ipv4Addr, process::Stdio, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use puro_api::{
-    AdminClient, Backend, BlobClient, DeliveryClient, DirectoryClient, Settings, model::Delivery,
+    AdminClient, Backend, BlobClient, DeliveryClient, DirectoryClient, MaildropClient, Settings,
+    model::{Delivery, Listing, Owners},
 };
 use puro_blob::{BlobConfig, Blobs};
-use puro_metadata::{Metadata, MetadataConfig, Segments, SegmentsError, SystemClock, SystemRandom};
+use puro_metadata::{BlobSegments, Metadata, MetadataConfig, SystemClock, SystemRandom};
 use puro_types::TransactionId;
 use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt, net::TcpListener, process::Command};
@@ -49,35 +49,23 @@ impl Ended {
     }
 }
 
-/// Nothing is cleaned up in these tests.
-#[derive(Debug)]
-struct NoSegments;
-
-#[async_trait]
-impl Segments for NoSegments {
-    async fn delete(&self, _: &[String]) -> Result<(), SegmentsError> {
-        Ok(())
-    }
-}
-
 impl System {
     pub(crate) async fn start() -> Self {
-        let store = Arc::new(puro_metadata::store::memory::MemoryStore::new());
-        let metadata = Metadata::new(
-            store,
-            Arc::new(NoSegments),
-            Arc::new(SystemClock),
-            Arc::new(SystemRandom),
-            MetadataConfig::default(),
-        );
-        let metadata = puro_metadata::routes(Arc::new(metadata.unwrap()));
         let segments = Arc::new(puro_blob::store::MemoryStore::new());
         let blob = puro_blob::routes(Blobs::new(segments, BlobConfig::default()));
-        Self {
-            metadata_url: serve(metadata).await,
-            blob_url: serve(blob).await,
-            folder: tempfile::tempdir().unwrap(),
-        }
+        let blob_url = serve(blob).await;
+        let store = Arc::new(puro_metadata::store::memory::MemoryStore::new());
+        let segments = BlobSegments::new(BlobClient::new(backend(&blob_url)));
+        // What nobody owns is an orphan at once, and nobody waits for anything.
+        let config = MetadataConfig {
+            orphan_age: Duration::ZERO,
+            audit_pause: Duration::from_millis(10),
+            ..MetadataConfig::default()
+        };
+        let metadata =
+            Metadata::new(store, Arc::new(segments), Arc::new(SystemClock), Arc::new(SystemRandom), config);
+        let metadata = puro_metadata::routes(Arc::new(metadata.unwrap()));
+        Self { metadata_url: serve(metadata).await, blob_url, folder: tempfile::tempdir().unwrap() }
     }
 
     /// A system with a domain and an account.
@@ -139,13 +127,24 @@ impl System {
         directory.authenticate(login, &password.to_owned().into()).await.unwrap().is_some()
     }
 
+    /// Removes the first message of a mailbox as the POP3 service does.
+    pub(crate) async fn delete_first(&self, email: &str) {
+        let user = self.admin().user(&email.parse().unwrap()).await.unwrap();
+        let maildrop = MaildropClient::new(backend(&self.metadata_url));
+        let Listing::Current { messages, .. } = maildrop.list(&user.mailbox, 0).await.unwrap() else {
+            panic!("unchanged")
+        };
+        assert_eq!(maildrop.remove(&user.mailbox, &messages[..1]).await.unwrap(), 1);
+    }
+
     /// Puts a message into a mailbox as the SMTP service does; returns the segment that it is in.
     pub(crate) async fn deliver(&self, email: &str, accepted_ms: u64, message: &str) -> String {
         let user = self.admin().user(&email.parse().unwrap()).await.unwrap();
         let transaction = TransactionId::new(accepted_ms, [7; 11]);
         let mut stream = self.blob().store(&transaction);
         stream.send(message.to_owned().into()).await.unwrap();
-        let location = stream.finish(message.len() as u64).await.unwrap();
+        let owners = Owners::of_delivery(&transaction, accepted_ms, [&user.mailbox]);
+        let location = stream.finish_for(&owners, message.len() as u64).await.unwrap();
         let segment = location.object_name.clone();
         let delivery = Delivery { transaction, accepted_ms, mailboxes: vec![user.mailbox], location };
         let client = DeliveryClient::new(backend(&self.metadata_url));

@@ -7,15 +7,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use puro_api::{
     Failure,
     model::{Message, Part},
 };
 use puro_types::EmailAddress;
 
-use super::{Session, mail::listing};
+use super::{Session, progress};
 use crate::{
+    commands::mail::listing,
     exit::Fault,
     mbox::{MboxWriter, return_path},
     output::say,
@@ -23,11 +24,15 @@ use crate::{
 
 /// Writes all messages. A damaged one is named, what could be read of it may be there, and the command fails in the
 /// end. When a service cannot answer it fails at once, and no file is left that looks whole.
-pub(super) async fn run(session: &Session, email: &EmailAddress, file: Option<&Path>) -> Result<(), Fault> {
+pub(in crate::commands) async fn run(
+    session: &Session,
+    email: &EmailAddress,
+    file: Option<&Path>,
+) -> Result<(), Fault> {
     let messages = listing(session, email).await?;
     let sink = Sink::open(file)?;
     let mut mbox = MboxWriter::new(BufWriter::new(sink));
-    let bar = progress(&messages);
+    let bar = progress(messages.iter().map(|message| message.size_bytes).sum());
     let mut damaged = 0;
     for message in &messages {
         match append(session, &mut mbox, message, &bar).await {
@@ -49,16 +54,6 @@ pub(super) async fn run(session: &Session, email: &EmailAddress, file: Option<&P
         count => Err(Fault::Refused(format!(
             "{count} messages are damaged or lost; `puro store audit` tells more"
         ))),
-    }
-}
-
-/// A bar on standard error, if that is a terminal; octets of all messages together.
-fn progress(messages: &[Message]) -> ProgressBar {
-    let bar = ProgressBar::new(messages.iter().map(|message| message.size_bytes).sum());
-    let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
-    match style {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
     }
 }
 
