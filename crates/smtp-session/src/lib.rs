@@ -18,5 +18,5 @@ mod session;
 
 pub use config::{BareLineEnds, Config, Limits, Listener, Timeouts};
 pub use puro_session::PlaintextAuth;
-pub use question::{Answer, Envelope, Question, RecipientVerdict, SenderVerdict};
+pub use question::{Answer, Envelope, GivenUp, Question, RecipientVerdict, SenderVerdict};
 pub use session::{Session, Summary};

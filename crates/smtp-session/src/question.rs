@@ -37,8 +37,21 @@ pub enum Question {
     Chunk(Bytes),
     /// The message is complete. → [`Answer::Accepted`], [`Answer::Unavailable`] or [`Answer::Rejected`].
     Finish,
-    /// The message will not be completed (too large, bare line ends, connection lost): forget it. → [`Answer::Taken`].
-    Abort,
+    /// The message will not be completed: forget it. → [`Answer::Taken`].
+    Abort(GivenUp),
+}
+
+/// Why a message that was begun will not be completed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GivenUp {
+    /// It is larger than is allowed.
+    TooLarge,
+    /// It holds a CR or an LF by itself.
+    BareLineEnd,
+    /// The client was silent for too long, or the whole took too long.
+    TimedOut,
+    /// The client left.
+    Disconnected,
 }
 
 /// The answer to a [`Question`].

@@ -125,6 +125,11 @@ impl Reply {
         Self { code, status: if status.starts_with(class) { status } else { none }, text }
     }
 
+    /// Says whether the client may try again.
+    pub(crate) fn is_temporary(&self) -> bool {
+        (400..500).contains(&self.code)
+    }
+
     /// Appends the reply's line.
     pub(crate) fn write(self, out: &mut BytesMut) {
         line(out, self.code, b' ', &[self.status, " ", self.text]);

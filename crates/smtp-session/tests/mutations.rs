@@ -98,7 +98,7 @@ impl Service {
                 self.accepted += usize::from(!fails);
                 if fails { Answer::Unavailable } else { Answer::Accepted { queue_id: "0A1".to_owned() } }
             }
-            Question::Abort => {
+            Question::Abort(_) => {
                 assert!(self.storing, "no message to give up");
                 self.storing = false;
                 Answer::Taken

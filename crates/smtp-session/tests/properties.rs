@@ -27,7 +27,7 @@ fn willing(question: &Question) -> Answer {
         Question::Sender { .. } => Answer::Sender(puro_smtp_session::SenderVerdict::Allowed),
         Question::Recipient { .. } => Answer::Recipient(RecipientVerdict::Accepted),
         Question::Begin(_) => Answer::Ready,
-        Question::Chunk(_) | Question::Abort => Answer::Taken,
+        Question::Chunk(_) | Question::Abort(_) => Answer::Taken,
         Question::Finish => Answer::Accepted { queue_id: "0A1".to_owned() },
     }
 }

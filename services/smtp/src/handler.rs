@@ -88,9 +88,7 @@ impl SessionHandler {
             Ok(Some(account)) => (Login::Good, Answer::Authenticated { account: account.email.key() }),
             // What is no login name at all is as wrong as a wrong one.
             Ok(None) | Err(Failure::Invalid(_)) => (Login::BadCredentials, Answer::BadCredentials),
-            // The service that does so tells of it, and of how many there are.
-            Err(Failure::Exhausted(_)) => (Login::PutOff, Answer::Unavailable),
-            Err(failure) => (Login::Unavailable, unavailable("authenticate", &failure)),
+            Err(failure) => (Login::Unavailable, self.unavailable("authenticate", None, &failure)),
         };
         if login == Login::BadCredentials {
             self.shared.limits.failed_logins.take(self.who.client);
@@ -106,7 +104,7 @@ impl SessionHandler {
         match self.shared.clients.directory.check_sender(account, sender).await {
             Ok(true) => Answer::Sender(SenderVerdict::Allowed),
             Ok(false) | Err(Failure::Invalid(_)) => Answer::Sender(SenderVerdict::NotOwned),
-            Err(failure) => unavailable("check sender", &failure),
+            Err(failure) => self.unavailable("check sender", None, &failure),
         }
     }
 
@@ -127,7 +125,7 @@ impl SessionHandler {
             Ok(Resolution::Refusal(refusal)) => Some(verdict(refusal)),
             Err(Failure::Invalid(_)) => Some(RecipientVerdict::Invalid),
             Err(failure) => {
-                report("resolve", &failure);
+                self.report("resolve", None, &failure);
                 None
             }
         };
@@ -139,13 +137,15 @@ impl SessionHandler {
         let Sources { now, random } = self.shared.sources;
         let now = now();
         let Some(random) = random() else {
-            return unavailable("begin", &Failure::Internal("the system gives no random octets".to_owned()));
+            let failure = Failure::Internal("the system gives no random octets".to_owned());
+            return self.unavailable("begin", None, &failure);
         };
         let id = TransactionId::new(u64::try_from(now.as_millisecond()).unwrap_or(0), random);
         let routes: Option<Vec<_>> =
             envelope.recipients.iter().map(|recipient| self.routes.get(recipient)).collect();
         let Some(routes) = routes else {
-            return unavailable("begin", &Failure::Internal("a recipient was never resolved".to_owned()));
+            let failure = Failure::Internal("a recipient was never resolved".to_owned());
+            return self.unavailable("begin", Some(&id), &failure);
         };
         let trace = Trace {
             envelope,
@@ -178,8 +178,9 @@ impl SessionHandler {
                 }
             }
             Err(Refused::Failure(failure)) => {
+                let id = message.facts.id.clone();
                 self.message_ended(Outcome::Unavailable);
-                unavailable("store", &failure)
+                self.unavailable("store", Some(&id), &failure)
             }
         }
     }
@@ -200,7 +201,7 @@ impl SessionHandler {
             }
             Err(failure) => {
                 record::message_ended(metrics, &self.who, &facts, size_bytes, Outcome::Unavailable);
-                unavailable("deliver", &failure)
+                self.unavailable("deliver", Some(&facts.id), &failure)
             }
         }
     }
@@ -210,6 +211,23 @@ impl SessionHandler {
         if let Some(message) = self.message.take() {
             let size_bytes = message.size_bytes();
             record::message_ended(&self.shared.metrics, &self.who, &message.facts, size_bytes, outcome);
+        }
+    }
+
+    /// Whatever fails on our side is temporary for the client: our own bug is no reason to bounce a message.
+    fn unavailable(&self, call: &'static str, queue_id: Option<&TransactionId>, failure: &Failure) -> Answer {
+        self.report(call, queue_id, failure);
+        Answer::Unavailable
+    }
+
+    /// Tells of a failure, of whose message it befell, where there is one already, and of who met it.
+    fn report(&self, call: &'static str, queue_id: Option<&TransactionId>, failure: &Failure) {
+        let client = self.who.client;
+        let queue_id = queue_id.map(tracing::field::display);
+        if failure.is_transient() {
+            tracing::warn!(queue_id, %client, call, error = %failure, "a service cannot answer");
+        } else {
+            tracing::error!(queue_id, %client, call, error = %failure, "a call failed");
         }
     }
 }
@@ -231,8 +249,8 @@ impl Handler<Session> for SessionHandler {
             Question::Begin(envelope) => self.begin(&envelope),
             Question::Chunk(octets) => self.chunk(octets).await,
             Question::Finish => self.finish().await,
-            Question::Abort => {
-                self.message_ended(Outcome::GivenUp);
+            Question::Abort(why) => {
+                self.message_ended(why.into());
                 Answer::Taken
             }
         }
@@ -247,7 +265,7 @@ impl Handler<Session> for SessionHandler {
     }
 
     fn ended(&mut self, machine: &Session, end: End) {
-        self.message_ended(Outcome::GivenUp);
+        self.message_ended(Outcome::Stuck);
         record::session_ended(&self.who, machine, end, now().saturating_duration_since(self.since));
     }
 }
@@ -259,19 +277,5 @@ fn verdict(refusal: Refusal) -> RecipientVerdict {
         Refusal::OverQuota => RecipientVerdict::OverQuota,
         Refusal::Disabled => RecipientVerdict::Disabled,
         Refusal::AliasLoop => RecipientVerdict::AliasLoop,
-    }
-}
-
-/// Whatever fails on our side is temporary for the client: our own bug is no reason to bounce a message.
-fn unavailable(call: &'static str, failure: &Failure) -> Answer {
-    report(call, failure);
-    Answer::Unavailable
-}
-
-fn report(call: &'static str, failure: &Failure) {
-    if failure.is_transient() {
-        tracing::warn!(call, error = %failure, "a service cannot answer");
-    } else {
-        tracing::error!(call, error = %failure, "a call failed");
     }
 }

@@ -8,7 +8,7 @@ use opentelemetry::{
 };
 use puro_api::model::Delivered;
 use puro_serve::{driver::End, telemetry};
-use puro_smtp_session::{RecipientVerdict, Session};
+use puro_smtp_session::{GivenUp, RecipientVerdict, Session};
 use tracing::Level;
 
 use crate::message::{Facts, now};
@@ -42,8 +42,27 @@ pub(crate) enum Outcome {
     Unavailable,
     /// 554.
     Loop,
-    /// It broke a rule (size, line ends), took too long, or the client left.
-    GivenUp,
+    /// 552: it is larger than is allowed, or than the store takes.
+    TooLarge,
+    /// 550: a CR or an LF by itself.
+    BareLineEnd,
+    /// 421: the client was silent for too long, or the whole took too long.
+    TimedOut,
+    /// The client left.
+    Disconnected,
+    /// The session ended and told nothing of it. Our bug.
+    Stuck,
+}
+
+impl From<GivenUp> for Outcome {
+    fn from(why: GivenUp) -> Self {
+        match why {
+            GivenUp::TooLarge => Self::TooLarge,
+            GivenUp::BareLineEnd => Self::BareLineEnd,
+            GivenUp::TimedOut => Self::TimedOut,
+            GivenUp::Disconnected => Self::Disconnected,
+        }
+    }
 }
 
 impl Outcome {
@@ -52,7 +71,11 @@ impl Outcome {
             Self::Accepted(_) => "accepted",
             Self::Unavailable => "unavailable",
             Self::Loop => "loop",
-            Self::GivenUp => "given_up",
+            Self::TooLarge => "too_large",
+            Self::BareLineEnd => "bare_line_end",
+            Self::TimedOut => "timed_out",
+            Self::Disconnected => "disconnected",
+            Self::Stuck => "stuck",
         }
     }
 }
@@ -143,9 +166,11 @@ pub(crate) fn message_ended(metrics: &Metrics, who: &Who, facts: &Facts, size_by
 }
 
 /// Writes the session's line. What went well has told all that matters in its transactions' lines; what did not (a
-/// password guessed at, addresses harvested) may have left no other, and an operator wants to see who it was.
+/// password guessed at, addresses harvested, a sender put off, silence) may have left no other, and an operator wants to
+/// see who it was.
 pub(crate) fn session_ended(who: &Who, session: &Session, end: End, lasted: Duration) {
     let summary = session.summary();
+    let end_word = if summary.timed_out { "timed out" } else { end.as_str() };
     // The level of a line is a constant of its place in the code.
     macro_rules! line {
         ($level:expr) => {
@@ -161,13 +186,16 @@ pub(crate) fn session_ended(who: &Who, session: &Session, end: End, lasted: Dura
                 recipients = summary.recipients,
                 errors = summary.errors,
                 failed_logins = summary.auth_failures,
+                put_off = summary.put_off,
                 duration_ms = millis(lasted),
-                end = end.as_str(),
+                end = end_word,
                 "session"
             )
         };
     }
-    if summary.errors > 0 || summary.auth_failures > 0 {
+    let faults = [summary.errors, summary.auth_failures, summary.put_off];
+    let is_ordinary = matches!(end, End::Closed | End::PeerGone) && !summary.timed_out;
+    if !is_ordinary || faults.iter().any(|count| *count > 0) {
         line!(Level::INFO);
     } else {
         line!(Level::DEBUG);

@@ -7,7 +7,7 @@ use puro_session::dots::Unstuffer;
 
 use super::{Asked, Session, Stage, later};
 use crate::{
-    Answer, BareLineEnds, Config, Question, Timeouts,
+    Answer, BareLineEnds, Config, GivenUp, Question, Timeouts,
     normalise::Normaliser,
     reply::{self, Reply},
 };
@@ -113,11 +113,11 @@ impl Message {
     }
 
     /// The rule that the message breaks, if any. Size first: an answer that does not hang on what came first.
-    fn broken_rule(&self, config: &Config) -> Option<Reply> {
+    fn broken_rule(&self, config: &Config) -> Option<(GivenUp, Reply)> {
         if !config.allows_size(self.size_bytes) {
-            Some(reply::TOO_LARGE)
+            Some((GivenUp::TooLarge, reply::TOO_LARGE))
         } else if config.bare_line_ends == BareLineEnds::Refuse && self.unstuffer.bare_line_end() {
-            Some(reply::BARE_LINE_END_IN_MESSAGE)
+            Some((GivenUp::BareLineEnd, reply::BARE_LINE_END_IN_MESSAGE))
         } else {
             None
         }
@@ -155,11 +155,12 @@ impl Session {
             return false;
         }
         message.decode(octets, self.config.bare_line_ends);
-        if message.is_wanted() && message.broken_rule(&self.config).is_some() {
+        let broken = message.broken_rule(&self.config).filter(|_| message.is_wanted());
+        if let Some((why, _)) = broken {
             message.fate = Fate::Broken;
             message.body = BytesMut::new();
             // The service need not wait for the end.
-            self.ask(Question::Abort, Asked::Abort { close: false });
+            self.ask(Question::Abort(why), Asked::Abort { close: false });
         } else {
             self.message_goes_on(now);
         }
@@ -182,7 +183,7 @@ impl Session {
         }
         let refusal = match message.fate {
             Fate::Refused(reply) => reply,
-            _ => message.broken_rule(&self.config).unwrap_or(reply::UNAVAILABLE),
+            _ => message.broken_rule(&self.config).map_or(reply::UNAVAILABLE, |(_, reply)| reply),
         };
         if message.complete {
             self.conclude(refusal);

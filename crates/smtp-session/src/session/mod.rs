@@ -24,7 +24,7 @@ use puro_session::{
 };
 
 use crate::{
-    Answer, Config, Question,
+    Answer, Config, GivenUp, Question,
     command::{self, Command},
     reply::{self, Reply},
 };
@@ -65,6 +65,8 @@ pub struct Session {
     draining: bool,
     messages: u32,
     recipients: u32,
+    put_off: u32,
+    timed_out: bool,
 }
 
 /// What a session came to, for one line in a log.
@@ -84,6 +86,10 @@ pub struct Summary {
     pub errors: u32,
     /// Failed logins.
     pub auth_failures: u32,
+    /// Refusals that may be tried again (4xx), whoever is to blame. Neither a time-out nor a shutdown is one.
+    pub put_off: u32,
+    /// The client was sent away because it was silent for too long, or took too long.
+    pub timed_out: bool,
 }
 
 /// What arriving octets are.
@@ -151,6 +157,8 @@ impl Session {
             draining: false,
             messages: 0,
             recipients: 0,
+            put_off: 0,
+            timed_out: false,
         }
     }
 
@@ -164,6 +172,8 @@ impl Session {
             recipients: self.recipients,
             errors: self.patience.errors_in_all(),
             auth_failures: self.patience.auth_failures(),
+            put_off: self.put_off,
+            timed_out: self.timed_out,
         }
     }
 
@@ -181,6 +191,8 @@ impl Session {
     }
 
     fn reply(&mut self, reply: Reply) {
+        let puts_off = reply.is_temporary() && ![reply::TIMED_OUT, reply::SHUTTING_DOWN].contains(&reply);
+        self.put_off = self.put_off.saturating_add(puts_off.into());
         reply.write(&mut self.output);
     }
 
@@ -280,10 +292,10 @@ impl Session {
     }
 
     /// The peer will send no more. Without a QUIT there is nobody to reply to.
-    fn end(&mut self) {
+    fn end(&mut self, why: GivenUp) {
         match &mut self.stage {
             Stage::Message(message) if message.is_wanted() => {
-                self.ask(Question::Abort, Asked::Abort { close: true });
+                self.ask(Question::Abort(why), Asked::Abort { close: true });
             }
             _ => self.next = Next::Close,
         }
@@ -326,7 +338,7 @@ impl Machine for Session {
             };
             if !used {
                 if input.end {
-                    self.end();
+                    self.end(GivenUp::Disconnected);
                 }
                 return;
             }
@@ -354,8 +366,9 @@ impl Machine for Session {
 
     fn expire(&mut self, _now: Instant) {
         if matches!(self.next, Next::Read) {
+            self.timed_out = true;
             self.reply(reply::TIMED_OUT);
-            self.end();
+            self.end(GivenUp::TimedOut);
         }
     }
 

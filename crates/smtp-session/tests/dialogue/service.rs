@@ -1,6 +1,6 @@
 //! Questions and answers in words.
 
-use puro_smtp_session::{Answer, Question, RecipientVerdict, SenderVerdict};
+use puro_smtp_session::{Answer, GivenUp, Question, RecipientVerdict, SenderVerdict};
 
 use super::script;
 
@@ -36,7 +36,15 @@ pub(crate) fn show(question: &Question) -> String {
         }
         Question::Chunk(octets) => format!("chunk {}", script::show(octets)),
         Question::Finish => "finish".to_owned(),
-        Question::Abort => "abort".to_owned(),
+        Question::Abort(why) => {
+            let why = match why {
+                GivenUp::TooLarge => "too-large",
+                GivenUp::BareLineEnd => "bare-line-end",
+                GivenUp::TimedOut => "timed-out",
+                GivenUp::Disconnected => "disconnected",
+            };
+            format!("abort {why}")
+        }
     }
 }
 

@@ -39,9 +39,20 @@ impl Front {
         clear_text: PlaintextAuth,
         tls_available: bool,
     ) -> Self {
+        let tune = |settings: &mut Settings| settings.general.allow_plaintext_auth = clear_text;
+        Self::tuned(listener, services, tls_available, tune)
+    }
+
+    /// With settings of the test's own.
+    pub(crate) fn tuned(
+        listener: &'static str,
+        services: &Services,
+        tls_available: bool,
+        tune: impl FnOnce(&mut Settings),
+    ) -> Self {
         let mut settings = Settings::default();
-        settings.general.allow_plaintext_auth = clear_text;
         settings.general.hostname = "mail.example".to_owned();
+        tune(&mut settings);
         let sources = Sources { now: || "2023-11-14T22:13:20Z".parse().unwrap(), random: || Some([7; 11]) };
         let backend = services.serve();
         let clients = Clients::new(backend.clone(), backend);
