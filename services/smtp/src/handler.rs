@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 use bytes::Bytes;
 use puro_api::{
     Failure,
-    model::{Refusal, Resolution},
+    model::{MAILBOXES_MAX, Refusal, Resolution},
 };
 use puro_serve::driver::{End, Handler};
 use puro_session::sasl::Credentials;
@@ -35,6 +35,11 @@ pub(crate) struct Shared {
 /// It may be tried again (RFC 3463 section 3.8: 4.7.1 is a matter of policy).
 const TOO_MANY_MESSAGES: Answer =
     Answer::Rejected { code: 451, status: "4.7.1", text: "Too many messages of late, try again later" };
+
+/// An alias makes many mailboxes of one recipient. As for too many recipients (RFC 5321 section 4.5.3.1.10) the client
+/// sends the rest in another transaction.
+const TOO_MANY_MAILBOXES: Answer =
+    Answer::Rejected { code: 452, status: "4.5.3", text: "Too many recipients" };
 
 /// Answers one session's questions.
 pub struct SessionHandler {
@@ -119,6 +124,11 @@ impl SessionHandler {
         }
         let verdict = match self.shared.clients.directory.resolve(&address, size_bytes).await {
             Ok(Resolution::Targets(targets)) => {
+                let mailboxes: usize = self.routes.values().map(Vec::len).sum();
+                // The first is taken whatever it is: 452 for it would be said again and again.
+                if !first && mailboxes.saturating_add(targets.len()) > MAILBOXES_MAX {
+                    return TOO_MANY_MAILBOXES;
+                }
                 self.routes.insert(address, targets.into_iter().map(|target| target.mailbox).collect());
                 Some(RecipientVerdict::Accepted)
             }

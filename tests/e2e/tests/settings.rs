@@ -243,6 +243,7 @@ fn what_is_out_of_bounds_is_refused() {
     for (variable, value, path) in [
         ("PURO_POP3_IDLE_TIMEOUT", "599s", "pop3.idle_timeout"),
         ("PURO_SMTP_MAX_RECIPIENTS", "99", "smtp.max_recipients"),
+        ("PURO_SMTP_MAX_RECIPIENTS", "10001", "smtp.max_recipients"),
         ("PURO_SMTP_MAX_MESSAGE_BYTES", "65535", "smtp.max_message_bytes"),
         ("PURO_SMTP_MAX_CONNECTIONS", "0", "smtp.max_connections"),
         ("PURO_SMTP_DATA_TIMEOUT", "0s", "smtp.data_timeout"),

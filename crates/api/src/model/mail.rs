@@ -39,6 +39,9 @@ pub struct Removal {
     pub messages: Vec<Message>,
 }
 
+/// Mailboxes of one delivery at most.
+pub const MAILBOXES_MAX: usize = 10_000;
+
 /// One accepted message and the mailboxes that it goes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
@@ -46,7 +49,7 @@ pub struct Delivery {
     pub transaction: TransactionId,
     /// Time of acceptance, milliseconds since the Unix epoch.
     pub accepted_ms: u64,
-    /// The mailboxes; doubles count once.
+    /// The mailboxes, [`MAILBOXES_MAX`] at most; doubles count once.
     pub mailboxes: Vec<MailboxId>,
     /// Where the bytes are.
     pub location: Location,

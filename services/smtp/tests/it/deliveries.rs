@@ -1,5 +1,6 @@
 //! What reaches the store and the mailboxes.
 
+use puro_api::model::MAILBOXES_MAX;
 use puro_scripted::{Services, mailbox};
 
 use crate::client::{Front, QUEUE_ID};
@@ -43,6 +44,33 @@ async fn every_mailbox_gets_it_once_and_bytes_are_stored_once() {
     assert_eq!(state.delivered[0].mailboxes, ['a', 'b', 'c'].map(|letter| mailbox(letter).to_string()));
     let text = String::from_utf8_lossy(&state.stored[0].octets);
     assert!(!text.contains("user-"), "no recipient learns of the others: {text}");
+}
+
+/// Aliases make more mailboxes than recipients: what a delivery would not take is for another transaction.
+#[tokio::test]
+async fn no_more_mailboxes_than_a_delivery_takes() {
+    const EACH: usize = 59;
+    let services = Services::default();
+    let fitting = MAILBOXES_MAX / EACH;
+    // Addresses that differ: their numbers in letters.
+    let address = |number: usize| {
+        let letters: String = (0..EACH).map(|bit| if bit < 16 && number >> bit & 1 == 1 { 'b' } else { 'a' }).collect();
+        format!("RCPT TO:<user-{letters}@local.example>\r\n")
+    };
+    let recipients: String = (0..=fitting).map(address).collect();
+    let replies = Front::new(&services)
+        .dialogue(&format!(
+            "MAIL FROM:<>\r\n{recipients}RCPT TO:<user-c@local.example>\r\nDATA\r\nA: 1\r\n.\r\n\
+             MAIL FROM:<>\r\n{}QUIT\r\n",
+            address(fitting)
+        ))
+        .await;
+    let codes: Vec<&str> = replies.lines().map(|line| line.split_once(' ').unwrap().0).collect();
+    let (accepted, rest) = codes[1..].split_at(fitting);
+    assert!(accepted.iter().all(|code| *code == "250"), "{accepted:?}");
+    assert_eq!(rest, ["452", "250", "354", "250", "250", "250", "221"]);
+    assert!(replies.contains("452 4.5.3 Too many recipients\r\n"), "{replies}");
+    assert_eq!(services.state().delivered[0].mailboxes.len(), 3, "a, b and c");
 }
 
 #[tokio::test]
