@@ -8,7 +8,7 @@ use puro_types::{Frame, Location};
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc, oneshot},
     task::JoinSet,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep_until, timeout_at},
 };
 
 use crate::{
@@ -61,11 +61,10 @@ impl Committer {
 
     pub(crate) async fn run(mut self) {
         let mut puts = JoinSet::new();
+        let mut last_begun = Instant::now();
         loop {
             // The next batch gathers in the channel meanwhile.
-            while puts.len() >= self.config.parallel_puts.max(1) {
-                puts.join_next().await;
-            }
+            self.turn(&mut puts, last_begun).await;
             let first = match self.left_over.take() {
                 Some(entry) => entry,
                 None => match self.entries.recv().await {
@@ -76,9 +75,22 @@ impl Committer {
             while puts.try_join_next().is_some() {}
             let batch = self.gather(first).await;
             self.metrics.batch(batch.len());
+            last_begun = Instant::now();
             puts.spawn(put(self.store.clone(), batch));
         }
         while puts.join_next().await.is_some() {}
+    }
+
+    /// Waits until the next batch may be written: when no write is under way, or the last one has been for so long that
+    /// the next had better not wait for it.
+    async fn turn(&self, puts: &mut JoinSet<()>, last_begun: Instant) {
+        while !puts.is_empty() {
+            let one_more = puts.len() < self.config.parallel_puts;
+            tokio::select! {
+                _ = puts.join_next() => {}
+                () = sleep_until(last_begun + self.config.put_patience), if one_more => return,
+            }
+        }
     }
 
     async fn gather(&mut self, first: Entry) -> Vec<Entry> {

@@ -14,8 +14,11 @@ pub struct BlobConfig {
     pub batch_bytes: usize,
     /// How long a message waits for others to share its write with; at most a second.
     pub linger: Duration,
-    /// Writes of batches at the same time. While all are under way, the next batch gathers.
+    /// Writes of batches at the same time, at most. While one is under way, the next batch gathers.
     pub parallel_puts: usize,
+    /// How long a batch gathers while the one before is being written; then it is written beside it, so that one slow
+    /// write does not hold up all senders. What a quick one takes is less, or batches would be small.
+    pub put_patience: Duration,
     /// Octets of all messages that are gathered or wait for their write. When they are used up, senders wait.
     pub memory_bytes: u32,
     /// How long a half-gathered message waits for memory before it is streamed instead: half-gathered messages of slow
@@ -35,6 +38,7 @@ impl Default for BlobConfig {
             batch_bytes: 8_000_000,
             linger: Duration::ZERO,
             parallel_puts: 1,
+            put_patience: Duration::ZERO,
             memory_bytes: 64 << 20,
             memory_patience: Duration::from_secs(1),
             max_streams: 64,

@@ -13,6 +13,7 @@ mod frames;
 mod metrics;
 mod process;
 mod server;
+mod setup;
 pub mod store;
 mod stream;
 mod upload;
@@ -22,5 +23,6 @@ pub use crate::{
     config::BlobConfig,
     process::{build, open},
     server::routes,
+    setup::{SetupError, Step, StepOutcome, StoreStatus, init_store, store_status},
     upload::Piece,
 };

@@ -1,15 +1,16 @@
 //! What the service counts.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use opentelemetry::{
     KeyValue,
     metrics::{AsyncInstrument, Counter, Histogram},
 };
 use puro_api::Failure;
+use puro_aws::{Gate, GateCounts};
 use puro_serve::telemetry;
 
-use crate::store::{Counts, Meter};
+use crate::store::{Counts, Meter, RequestKind, Requests};
 
 /// Publishes what a store is asked for, which on S3 is what it costs.
 pub(crate) fn watch_store(store: Meter) {
@@ -32,6 +33,27 @@ pub(crate) fn watch_store(store: Meter) {
         }
     };
     bytes.with_callback(callback).build();
+}
+
+/// Publishes each request to S3, as it is billed, and how its gate does.
+pub(crate) fn watch_s3(requests: Requests, gate: Arc<Gate>) {
+    let meter = telemetry::meter();
+    let callback = move |observer: &dyn AsyncInstrument<u64>| {
+        for kind in RequestKind::ALL {
+            observer.observe(requests.of(kind), &[KeyValue::new("kind", kind.name())]);
+        }
+    };
+    meter.u64_observable_counter("puro_blob_s3_requests").with_callback(callback).build();
+    let refused = gate.clone();
+    let callback = move |observer: &dyn AsyncInstrument<u64>| observer.observe(refused.counts().refused, &[]);
+    meter.u64_observable_counter("puro_blob_s3_refused_calls").with_callback(callback).build();
+    let callback = move |observer: &dyn AsyncInstrument<u64>| {
+        let GateCounts { in_flight, waiting, is_down, .. } = gate.counts();
+        for (state, count) in [("running", in_flight), ("waiting", waiting), ("down", u64::from(is_down))] {
+            observer.observe(count, &[KeyValue::new("state", state)]);
+        }
+    };
+    meter.u64_observable_gauge("puro_blob_s3_calls").with_callback(callback).build();
 }
 
 /// The instruments.

@@ -6,6 +6,7 @@ mod disk;
 mod faulty;
 mod memory;
 mod metered;
+mod s3;
 
 use std::{
     fmt,
@@ -22,6 +23,10 @@ pub use self::{
     faulty::{Fault, Faults, Faulty},
     memory::MemoryStore,
     metered::{Counts, Meter, Metered},
+    s3::{
+        BucketProperties, BucketStatus, Encryption, RequestCounts, RequestKind, Requests, S3Config, S3Store,
+        Told, bucket_status, init_bucket,
+    },
 };
 
 /// Octets that one chunk of a read may have.

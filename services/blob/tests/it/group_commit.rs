@@ -156,6 +156,33 @@ async fn linger_waits_for_others_and_no_longer_than_it_says() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_slow_write_does_not_hold_up_the_others() {
+    let gated = Gated::new(false);
+    let put_patience = Duration::from_millis(200);
+    let blobs =
+        Blobs::new(gated.clone(), BlobConfig { parallel_puts: 2, put_patience, ..BlobConfig::default() });
+    let send = |n: u64| {
+        let blobs = blobs.clone();
+        tokio::spawn(async move { store(&blobs, &message(3000, n)).await.unwrap().slots })
+    };
+    let begun = Instant::now();
+    let slow = send(0);
+    gated.arrival().await;
+    let second: Vec<_> = (1..=20).map(send).collect();
+    gated.arrival().await;
+    assert_eq!(begun.elapsed(), put_patience, "they have gathered until then");
+    // Two are under way: whoever comes now waits for one of them, however long.
+    let third = send(21);
+    tokio::time::sleep(put_patience * 10).await;
+    assert_eq!(gated.arrived.available_permits(), 0);
+    gated.gate.add_permits(1);
+    gated.arrival().await;
+    gated.gate.add_permits(2);
+    assert_eq!((slow.await.unwrap(), third.await.unwrap()), (1, 1));
+    assert_eq!(join_all(second).await.into_iter().map(Result::unwrap).collect::<Vec<_>>(), [20; 20]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn half_gathered_messages_do_not_keep_one_another_from_being_whole() {
     // Memory for two messages; four senders have sent half of theirs when it is used up.
     let config = BlobConfig { memory_bytes: 20_000, ..BlobConfig::default() };

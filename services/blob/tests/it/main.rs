@@ -15,4 +15,6 @@ mod large;
 #[cfg(test)]
 mod rig;
 #[cfg(test)]
+mod s3;
+#[cfg(test)]
 mod served;

@@ -25,7 +25,10 @@ pub(crate) struct Served {
 impl Served {
     /// Serves a store for as long as there are clients.
     pub(crate) fn new(store: Arc<dyn SegmentStore>) -> Self {
-        let config = BlobConfig { max_message_bytes: MESSAGE_MAX as u64, ..BlobConfig::default() };
+        Self::with(store, BlobConfig { max_message_bytes: MESSAGE_MAX as u64, ..BlobConfig::default() })
+    }
+
+    pub(crate) fn with(store: Arc<dyn SegmentStore>, config: BlobConfig) -> Self {
         let (connector, incoming) = in_process();
         let blobs = Blobs::new(store, config);
         let written = blobs.ended();
