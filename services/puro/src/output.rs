@@ -47,6 +47,11 @@ impl Output {
         self.0 == Form::Table
     }
 
+    /// Says whether a program reads along that asked for JSON.
+    pub(crate) fn is_json(self) -> bool {
+        self.0 == Form::Json
+    }
+
     /// Writes a list.
     pub(crate) fn rows<T: Row>(self, rows: &[T]) -> Result<(), Fault> {
         if rows.is_empty() && self.0 == Form::Table {
@@ -77,6 +82,14 @@ impl Output {
             Form::Json => json(json_form)?,
             Form::Table | Form::Plain => format!("{}\n", visible(text)),
         })
+    }
+
+    /// Writes a text of several lines as it is, or `json`.
+    pub(crate) fn report(self, text: &str, json_form: &impl Serialize) -> Result<(), Fault> {
+        match self.0 {
+            Form::Json => print(&json(json_form)?),
+            Form::Table | Form::Plain => print(text),
+        }
     }
 
     /// Writes what a command that changed something has to give back: only to a program that asked for JSON.

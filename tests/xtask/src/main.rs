@@ -3,6 +3,7 @@
 //! It runs other programs and judges what they say; nothing else may depend on it.
 
 mod bench;
+mod cost;
 mod lint;
 mod shell;
 mod stand_ins;
@@ -38,6 +39,8 @@ enum Habit {
     StandIns,
     /// Measure `puro serve` and, in the same run, Postfix with Dovecot.
     Bench(bench::BenchArgs),
+    /// Write anew which units the code spends, after a change of what it spends (`puro cost` prices them).
+    CostRecord,
     /// Format, apply what clippy can mend, write generated files anew.
     Tidy,
 }
@@ -64,6 +67,7 @@ fn run(habit: &Habit, steps: &mut Steps) -> Result<()> {
         Habit::Tools(args) => tools::install(&workspace, steps, args),
         Habit::StandIns => stand_ins::serve(&workspace, steps),
         Habit::Bench(args) => bench::bench(&workspace, steps, args),
+        Habit::CostRecord => cost::record(&workspace, steps),
         Habit::Tidy => suite::tidy(&workspace, steps),
     }
 }
