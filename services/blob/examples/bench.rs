@@ -71,7 +71,11 @@ async fn run(directory: &std::path::Path, size: usize, clients: usize, level: i3
 }
 
 fn pieces(message: &Bytes) -> Vec<Result<Piece, puro_api::Failure>> {
-    let chunks = message.chunks(CHUNK).map(|chunk| Piece { chunk: message.slice_ref(chunk), finish: None });
+    let chunks = message.chunks(CHUNK).map(|chunk| Piece {
+        chunk: message.slice_ref(chunk),
+        finish: None,
+        label: Bytes::new(),
+    });
     let mut pieces: Vec<_> = chunks.collect();
     if let Some(last) = pieces.last_mut() {
         last.finish = Some(message.len() as u64);

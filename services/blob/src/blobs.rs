@@ -29,15 +29,15 @@ const INLINE_MAX: usize = 64 * 1024;
 
 /// Stores and reads messages; clones share everything.
 #[derive(Debug, Clone)]
-pub struct Blobs(Arc<Inner>);
+pub struct Blobs(pub(crate) Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner {
-    store: Arc<dyn SegmentStore>,
-    config: BlobConfig,
+pub(crate) struct Inner {
+    pub(crate) store: Arc<dyn SegmentStore>,
+    pub(crate) config: BlobConfig,
     codecs: Arc<Codecs>,
-    metrics: Arc<Metrics>,
-    memory: Arc<Semaphore>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) memory: Arc<Semaphore>,
     streams: Semaphore,
     entries: mpsc::Sender<Entry>,
     tasks: TaskTracker,
@@ -68,8 +68,7 @@ impl Blobs {
     /// orphan.
     ///
     /// # Errors
-    /// [`Failure::Invalid`]: the stream is not a message, or not of the size that it says; [`Failure::Exhausted`]: it
-    /// is too large; else the store's. Of a message that failed nothing is kept but perhaps an orphan.
+    /// [`Failure::Invalid`]: the stream is not a message, or not of the size that it says; [`Failure::TooLarge`]; else the store's. Of a message that failed nothing is kept but perhaps an orphan.
     pub async fn store<S>(&self, pieces: S) -> Result<Location, Failure>
     where
         S: Stream<Item = Result<Piece, Failure>> + Send + Unpin,
@@ -161,7 +160,7 @@ impl Inner {
             false => spawn_blocking(move || encode(&codecs, message)).await.map_err(interrupted)??,
         };
         let (answer, answered) = oneshot::channel();
-        let entry = Entry { header, body, memory, answer };
+        let entry = Entry { header, body, label: upload.label(), memory, answer };
         let stopped = || Failure::Internal("no batches are written any more".to_owned());
         self.entries.send(entry).await.map_err(|_| stopped())?;
         answered.await.unwrap_or_else(|_| Err(Failure::OutcomeUnknown("the write did not end".to_owned())))

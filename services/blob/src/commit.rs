@@ -14,6 +14,7 @@ use tokio::{
 use crate::{
     BlobConfig,
     error::failure,
+    index::{self, ENTRY},
     metrics::Metrics,
     store::{SegmentStore, Written},
 };
@@ -21,13 +22,15 @@ use crate::{
 /// Messages that wait to be put into a batch; their octets are bounded by the memory they hold a permit for.
 const WAITING: usize = 4096;
 /// Messages in one segment.
-const SLOTS_MAX: usize = 4096;
+pub(crate) const SLOTS_MAX: usize = 4096;
 
 /// A message ready to be written.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) header: (Frame, Bytes),
     pub(crate) body: (Frame, Bytes),
+    /// What the segment is to say of it.
+    pub(crate) label: Bytes,
     /// The memory that it holds, until it is answered.
     pub(crate) memory: Option<OwnedSemaphorePermit>,
     pub(crate) answer: oneshot::Sender<Result<Location, Failure>>,
@@ -36,6 +39,11 @@ pub(crate) struct Entry {
 impl Entry {
     fn stored_length(&self) -> usize {
         self.header.1.len() + self.body.1.len()
+    }
+
+    /// Octets that it adds to a segment.
+    fn room(&self) -> usize {
+        self.stored_length() + ENTRY + self.label.len()
     }
 }
 
@@ -95,7 +103,7 @@ impl Committer {
 
     async fn gather(&mut self, first: Entry) -> Vec<Entry> {
         let deadline = Instant::now() + self.config.linger;
-        let mut octets = first.stored_length();
+        let mut octets = first.room();
         let mut batch = vec![first];
         while batch.len() < SLOTS_MAX && octets < self.config.batch_bytes {
             let next = match self.entries.try_recv() {
@@ -104,11 +112,11 @@ impl Committer {
                 Err(_) => timeout_at(deadline, self.entries.recv()).await.ok().flatten(),
             };
             let Some(entry) = next else { break };
-            if octets + entry.stored_length() > self.config.batch_bytes {
+            if octets + entry.room() > self.config.batch_bytes {
                 self.left_over = Some(entry);
                 break;
             }
-            octets += entry.stored_length();
+            octets += entry.room();
             batch.push(entry);
         }
         batch
@@ -123,15 +131,16 @@ async fn put(store: Arc<dyn SegmentStore>, batch: Vec<Entry>) {
     if slots == 0 {
         return;
     }
-    let pieces = batch.iter().flat_map(|entry| [entry.header.1.clone(), entry.body.1.clone()]);
-    let outcome = store.put(pieces.collect()).await.map_err(failure);
+    let index = index::in_front(batch.iter().map(|entry| (entry.stored_length() as u64, &entry.label)));
+    let mut offset = index.as_ref().map_or(0, |index| index.len() as u64);
+    let frames = batch.iter().flat_map(|entry| [entry.header.1.clone(), entry.body.1.clone()]);
+    let outcome = store.put(index.into_iter().chain(frames).collect()).await.map_err(failure);
     let mut batch = VecDeque::from(batch);
-    let mut offset = 0;
     for slot in 0..slots {
         let Some(entry) = batch.pop_front() else { return };
         let place = Place { offset, slot, slots };
         offset += entry.stored_length() as u64;
-        let Entry { header, body, memory, answer } = entry;
+        let Entry { header, body, memory, answer, .. } = entry;
         // Nobody may be waiting any more.
         drop(answer.send(outcome.clone().map(|written| place.location(written, header.0, body.0))));
         drop(memory);

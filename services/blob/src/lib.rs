@@ -8,8 +8,10 @@
 mod blobs;
 mod commit;
 mod config;
+mod copy;
 mod error;
 mod frames;
+mod index;
 mod metrics;
 mod process;
 mod server;
@@ -21,6 +23,7 @@ mod upload;
 pub use crate::{
     blobs::Blobs,
     config::BlobConfig,
+    index::Labelled,
     process::{build, open},
     server::routes,
     setup::{SetupError, Step, StepOutcome, StoreStatus, init_store, store_status},

@@ -5,15 +5,16 @@ use puro_api::{
     Failure,
     model::Part,
     pb::blob::v1::{
-        DeleteSegmentsRequest, DeleteSegmentsResponse, ListSegmentsRequest, ListSegmentsResponse,
-        ReadRequest, ReadResponse, Segment, StoreRequest, StoreResponse,
+        CopyMessagesRequest, CopyMessagesResponse, DeleteSegmentsRequest, DeleteSegmentsResponse, Label,
+        ListLabelsRequest, ListLabelsResponse, ListSegmentsRequest, ListSegmentsResponse, ReadRequest,
+        ReadResponse, Segment, StoreRequest, StoreResponse,
         blob_service_server::{BlobService, BlobServiceServer},
     },
 };
 use puro_types::Location;
 use tonic::{Request, Response, Status, Streaming, service::Routes};
 
-use crate::{Blobs, Piece};
+use crate::{Blobs, Labelled, Piece, store::now_ms};
 
 /// Octets of the largest request: a chunk of 256 KiB, or a thousand names, and what is around it.
 const REQUEST_MAX: usize = 1 << 20;
@@ -37,11 +38,11 @@ impl BlobService for Server {
         request: Request<Streaming<StoreRequest>>,
     ) -> Result<Response<StoreResponse>, Status> {
         let pieces = request.into_inner().map(|request| match request {
-            Ok(StoreRequest { chunk, finish, transaction_id }) => {
+            Ok(StoreRequest { chunk, finish, transaction_id, label }) => {
                 if !transaction_id.is_empty() {
                     tracing::debug!(transaction_id, "storing");
                 }
-                Ok(Piece { chunk, finish: finish.map(|finish| finish.size_bytes) })
+                Ok(Piece { chunk, finish: finish.map(|finish| finish.size_bytes), label })
             }
             // The client went away, or its stream is not gRPC: nobody reads the answer.
             Err(status) => Err(Failure::Invalid(format!("the stream broke off: {}", status.message()))),
@@ -86,7 +87,29 @@ impl BlobService for Server {
             created_ms: segment.created_ms,
         });
         let next_page_token = page.next.unwrap_or_default();
-        Ok(Response::new(ListSegmentsResponse { segments: segments.collect(), next_page_token }))
+        let segments = segments.collect();
+        Ok(Response::new(ListSegmentsResponse { segments, next_page_token, now_ms: now_ms() }))
+    }
+
+    async fn list_labels(
+        &self,
+        request: Request<ListLabelsRequest>,
+    ) -> Result<Response<ListLabelsResponse>, Status> {
+        let ListLabelsRequest { object_name, size_bytes } = request.into_inner();
+        let labels = self.blobs.labels(&object_name, size_bytes).await?;
+        let label = |message: Labelled| Label { label: message.label, stored_length: message.stored_length };
+        let labels = labels.unwrap_or_default().into_iter().map(label).collect();
+        Ok(Response::new(ListLabelsResponse { labels }))
+    }
+
+    async fn copy_messages(
+        &self,
+        request: Request<CopyMessagesRequest>,
+    ) -> Result<Response<CopyMessagesResponse>, Status> {
+        let wire = request.into_inner().locations.into_iter();
+        let locations: Vec<Location> = wire.map(Location::try_from).collect::<Result<_, _>>()?;
+        let copies = self.blobs.copy(&locations).await?;
+        Ok(Response::new(CopyMessagesResponse { locations: copies.into_iter().map(Into::into).collect() }))
     }
 }
 

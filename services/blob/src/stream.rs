@@ -13,6 +13,7 @@ use crate::{
     commit::Place,
     error::{compression, failure, interrupted},
     frames::{Codecs, FrameEncoder, HeaderSplitter},
+    index,
     store::SegmentStore,
     upload::Upload,
 };
@@ -56,7 +57,8 @@ where
         }
     }
     let (header, body, stored) = spawn_blocking(move || encoder.finish()).await.map_err(interrupted)??;
-    for piece in stored {
+    let index = index::behind(header.stored_length + body.stored_length, &upload.label());
+    for piece in stored.into_iter().chain(index) {
         writer.write(piece).await.map_err(failure)?;
     }
     let written = writer.finish().await.map_err(failure)?;

@@ -15,7 +15,7 @@ use crate::{
 
 /// Pause before a failed job is tried again: it doubles up to the longest.
 const FIRST_PAUSE_MS: u64 = 5_000;
-const LONGEST_PAUSE_MS: u64 = 15 * 60 * 1000;
+pub(crate) const LONGEST_PAUSE_MS: u64 = 15 * 60 * 1000;
 /// Jobs read at once.
 const BATCH: usize = 64;
 

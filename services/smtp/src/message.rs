@@ -6,7 +6,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use puro_api::{
     DeliveryClient, Failure, StoreStream,
-    model::{Delivered, Delivery},
+    model::{Delivered, Delivery, Owners},
 };
 use puro_smtp_session::Envelope;
 use puro_types::{MailboxId, TransactionId};
@@ -99,8 +99,9 @@ impl Message {
             filter.finish(&mut pieces);
             send(&mut upload, &mut pieces).await?;
             let size_bytes = upload.octets();
-            let location = upload.finish(size_bytes).await?;
             let accepted_ms = u64::try_from(at.as_millisecond()).unwrap_or(0);
+            let owners = Owners::of_delivery(&transaction, accepted_ms, &mailboxes);
+            let location = upload.finish_for(&owners, size_bytes).await?;
             let delivery = delivery.deliver(Delivery { transaction, accepted_ms, mailboxes, location });
             Ok((delivery.await?, size_bytes))
         };

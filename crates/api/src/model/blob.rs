@@ -1,5 +1,6 @@
 //! Locations, frames and segments.
 
+use bytes::Bytes;
 use puro_types::{Codec, Frame, Location};
 
 use super::Malformed;
@@ -30,6 +31,32 @@ pub struct Segment {
     pub size_bytes: u64,
     /// Milliseconds since the Unix epoch.
     pub created_ms: u64,
+}
+
+/// A page of segments, and the time of the service that listed them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SegmentPage {
+    /// The segments.
+    pub segments: Vec<Segment>,
+    /// Where to go on; `None` after the last page.
+    pub next: Option<String>,
+    /// The service's time, milliseconds since the Unix epoch.
+    pub now_ms: u64,
+}
+
+/// What a segment says of one of its messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Labelled {
+    /// Octets of both frames in the segment.
+    pub stored_length: u64,
+    /// As it was stored; empty for none. [`super::Owners::from_label`] reads it.
+    pub label: Bytes,
+}
+
+impl From<pb::Label> for Labelled {
+    fn from(wire: pb::Label) -> Self {
+        Self { stored_length: wire.stored_length, label: wire.label }
+    }
 }
 
 impl TryFrom<pb::Frame> for Frame {

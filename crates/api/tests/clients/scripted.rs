@@ -252,4 +252,18 @@ impl blob_server::BlobService for Scripted {
     ) -> Result<Response<blob::ListSegmentsResponse>, Status> {
         unscripted()
     }
+
+    async fn list_labels(
+        &self,
+        _: Request<blob::ListLabelsRequest>,
+    ) -> Result<Response<blob::ListLabelsResponse>, Status> {
+        unscripted()
+    }
+
+    async fn copy_messages(
+        &self,
+        _: Request<blob::CopyMessagesRequest>,
+    ) -> Result<Response<blob::CopyMessagesResponse>, Status> {
+        unscripted()
+    }
 }

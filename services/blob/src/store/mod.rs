@@ -127,7 +127,7 @@ pub(crate) fn chunks(mut octets: Bytes) -> impl Iterator<Item = Bytes> + Send {
 }
 
 /// Milliseconds since the Unix epoch: for people and for the audit, no order rests on it.
-fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     let age = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
 }

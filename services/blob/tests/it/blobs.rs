@@ -80,7 +80,7 @@ async fn a_message_that_is_not_complete_is_not_stored() {
         let complete = pieces(&whole, 1000);
         let without_finish = complete[..complete.len() - 1].to_vec();
         let broken_off = [&without_finish[..], &[Err(Failure::Unavailable("reset".to_owned()))]].concat();
-        let wrong = Piece { chunk: Bytes::new(), finish: Some(whole.len() as u64 - 1) };
+        let wrong = Piece { chunk: Bytes::new(), finish: Some(whole.len() as u64 - 1), label: Bytes::new() };
         let wrong_size = [&without_finish[..], &[Ok(wrong)]].concat();
         for pieces in [Vec::new(), without_finish.clone(), wrong_size] {
             let outcome = blobs.store(stream::iter(pieces)).await;
@@ -104,7 +104,7 @@ async fn a_message_may_be_as_large_as_the_limit_and_no_larger() {
     let blobs = Blobs::new(memory.clone(), config);
     store(&blobs, &message(60_000, 1).slice(..50_000)).await.unwrap();
     let outcome = store(&blobs, &message(60_000, 1).slice(..50_001)).await;
-    assert!(matches!(outcome, Err(Failure::Exhausted(_))), "{outcome:?}");
+    assert!(matches!(outcome, Err(Failure::TooLarge(_))), "{outcome:?}");
     assert_eq!(segments(&memory).await, 1);
 }
 

@@ -36,8 +36,9 @@ async fn child() {
     // 64 KiB each; every second one compresses, so that both ways through a frame are long.
     let chunk = |n: u64| message(65_536, n).slice(..65_536);
     let before = peak_kb();
-    let pieces = stream::iter(0..chunks_all).map(|n| Ok(Piece { chunk: chunk(n), finish: None }));
-    let finish = Piece { chunk: Bytes::new(), finish: Some(chunks_all * 65_536) };
+    let pieces =
+        stream::iter(0..chunks_all).map(|n| Ok(Piece { chunk: chunk(n), finish: None, label: Bytes::new() }));
+    let finish = Piece { chunk: Bytes::new(), finish: Some(chunks_all * 65_536), label: Bytes::new() };
     let location = blobs.store(pieces.chain(stream::iter([Ok(finish)]))).await.unwrap();
     assert_eq!(location.size_bytes(), chunks_all * 65_536);
     let mut chunks = blobs.read(&location, Part::Message).await.unwrap();

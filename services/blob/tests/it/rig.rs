@@ -23,9 +23,10 @@ pub(crate) fn message(length: usize, number: u64) -> Bytes {
 
 /// The pieces of a message, the last with its size.
 pub(crate) fn pieces(message: &Bytes, chunk: usize) -> Vec<Result<Piece, Failure>> {
-    let chunks =
-        message.chunks(chunk).map(|chunk| Ok(Piece { chunk: message.slice_ref(chunk), finish: None }));
-    let finish = Piece { chunk: Bytes::new(), finish: Some(message.len() as u64) };
+    let chunks = message
+        .chunks(chunk)
+        .map(|chunk| Ok(Piece { chunk: message.slice_ref(chunk), finish: None, label: Bytes::new() }));
+    let finish = Piece { chunk: Bytes::new(), finish: Some(message.len() as u64), label: Bytes::new() };
     chunks.chain([Ok(finish)]).collect()
 }
 

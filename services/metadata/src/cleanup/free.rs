@@ -21,6 +21,9 @@ use crate::{
 /// No call that removes messages takes longer; a bump that came this long after its begin came after all its writes.
 const REMOVAL_MS: u64 = 5 * 60 * 1000;
 
+/// How long tombstones stay at a time that a delivery older than them waits in the queue.
+const WAITING_MS: u64 = 60 * 60 * 1000;
+
 impl Metadata {
     /// Frees the bytes of a removal, and a day later takes its tombstones away.
     pub(super) async fn free(
@@ -50,6 +53,10 @@ impl Metadata {
                 // The last tombstone was made soon after the job.
                 let expired_ms = job.created_ms + REMOVAL_MS + TOMBSTONE_MS;
                 again(FreeStep::Tombstones, expired_ms.max(now_ms + GONE_MS))
+            }
+            FreeStep::Tombstones if self.waiting().await?.has_before(job.created_ms + 2 * REMOVAL_MS) => {
+                // It may be a delivery of one of these, which must find that the user has deleted it.
+                again(step, now_ms + WAITING_MS)
             }
             FreeStep::Tombstones => {
                 self.forget_segments(&mails).await?;

@@ -2,13 +2,21 @@
 //!
 //! Any number of workers may run; leases keep them from doing one job at once, and every job may be done twice.
 
+mod blob;
+mod compact;
 mod empty;
 mod free;
 mod segments;
+mod survey;
+mod waiting;
 
 use tokio_util::sync::CancellationToken;
 
-pub use segments::{Segments, SegmentsError};
+pub use self::blob::BlobSegments;
+use puro_api::model::Labelled;
+pub use segments::{Presence, Segments, SegmentsError};
+pub(crate) use survey::Survey;
+pub(crate) use waiting::Waiting;
 
 use crate::{
     Metadata, MetadataError,
@@ -145,6 +153,7 @@ impl Metadata {
             JobKind::Deliver { message, mail } => self.deliver_again(leased, message, mail).await,
             JobKind::Free { span, step } => self.free(leased, span, *step).await,
             JobKind::Empty { email, step } => self.empty(leased, email, *step).await,
+            JobKind::Compact { object_name, step } => self.compact(leased, object_name, step).await,
         }
     }
 }

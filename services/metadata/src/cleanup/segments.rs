@@ -9,10 +9,14 @@
 //! A finished segment's items stay for half a day, marked: a job that is repeated finds them complete rather than begins
 //! them anew. The last step of the removals takes them away. (A job that is repeated later still, having counted before
 //! it failed, would leave an item of a few octets behind, which the audit finds.)
+//!
+//! When more than half of a segment's slots are dead, `compact` is told.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
+use puro_api::model::{Labelled, SegmentPage};
+use puro_types::Location;
 
 use crate::{
     Metadata, MetadataError,
@@ -25,16 +29,54 @@ use crate::{
     store::{Check, Condition, Consistency, Key, StoreError, Table, Update},
 };
 
-/// The one thing that the worker asks of the blob service.
+/// What the worker and the audit ask of the blob service. Where nothing but deletion is offered, segments go when all in
+/// them is dead and not before, and there is no audit.
 #[async_trait]
 pub trait Segments: Send + Sync + std::fmt::Debug + 'static {
     /// Deletes whole segments, at most 1,000; ones that are not there count as deleted.
     async fn delete(&self, object_names: &[String]) -> Result<(), SegmentsError>;
+
+    /// Returns what a segment says of its messages, slot by slot; none where it says nothing or is not there. Its size is
+    /// needed for a message that has a segment of its own; 0 where it is not known.
+    async fn labels(&self, _object_name: &str, _size_bytes: u64) -> Result<Vec<Labelled>, SegmentsError> {
+        Ok(Vec::new())
+    }
+
+    /// Copies messages of one segment into a new one, durably; `None` where they are gone or damaged. Whatever the
+    /// outcome, an orphan may be left.
+    async fn copy(&self, _locations: &[Location]) -> Result<Option<Vec<Location>>, SegmentsError> {
+        Ok(None)
+    }
+
+    /// Lists segments, a page at a time.
+    async fn list(&self, _after: Option<&str>) -> Result<SegmentPage, SegmentsError> {
+        Err(not_offered())
+    }
+
+    /// Reads a message and says whether its octets are those that were stored.
+    async fn inspect(&self, _location: &Location) -> Result<Presence, SegmentsError> {
+        Err(not_offered())
+    }
 }
 
-/// Segments could not be deleted, or perhaps not all of them. It is always right to try again.
+fn not_offered() -> SegmentsError {
+    SegmentsError("it is not offered here".to_owned())
+}
+
+/// Whether a message's bytes are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// All of them, as they were stored.
+    Whole,
+    /// Not these.
+    Damaged,
+    /// The segment, or the place in it, does not exist.
+    Gone,
+}
+
+/// The blob service could not do it, or perhaps not all of it. It is always right to try again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("segments cannot be deleted now: {0}")]
+#[error("the blob service cannot do it now: {0}")]
 pub struct SegmentsError(pub String);
 
 /// Segments in one call.
@@ -44,12 +86,12 @@ pub(super) const GONE_MS: u64 = 12 * 60 * 60 * 1000;
 
 /// What of a segment dies in one job.
 #[derive(Default)]
-struct Dying {
-    slots: u32,
+pub(super) struct Dying {
+    pub(super) slots: u32,
     /// Slots with one owner, and shared ones whose last owner is gone.
-    dead: BTreeMap<u32, bool>,
+    pub(super) dead: BTreeMap<u32, bool>,
     /// Owners that go, with how many the slot has: by slot.
-    owners: BTreeMap<u32, (u32, BTreeSet<u32>)>,
+    pub(super) owners: BTreeMap<u32, (u32, BTreeSet<u32>)>,
 }
 
 impl Metadata {
@@ -64,13 +106,17 @@ impl Metadata {
             }
         }
         for names in dead.chunks(DELETED_AT_ONCE) {
-            let failed = |error: SegmentsError| MetadataError::Unavailable(error.to_string());
-            self.segments.delete(names).await.map_err(failed)?;
+            self.delete_segments(names).await?;
         }
         for key in marked {
             self.mark_gone(key).await?;
         }
         Ok(())
+    }
+
+    pub(crate) async fn delete_segments(&self, names: &[String]) -> Result<(), MetadataError> {
+        let failed = |error: SegmentsError| MetadataError::Unavailable(error.to_string());
+        self.segments.delete(names).await.map_err(failed)
     }
 
     /// Takes the items of segments that these messages were in away, if their bytes are gone for long enough.
@@ -97,17 +143,26 @@ impl Metadata {
     }
 
     /// Adds what dies to the items of a segment and says whether all of it is dead now.
-    async fn is_dead(&self, object: &str, dying: &Dying) -> Result<bool, StoreError> {
+    pub(super) async fn is_dead(&self, object: &str, dying: &Dying) -> Result<bool, StoreError> {
+        let now_ms = self.clock.now_ms();
         let mut dead = dying.dead.clone();
         for (slot, (count, ordinals)) in &dying.owners {
-            if self.add_dead(slot_key(object, *slot), dead_owners(ordinals)).await?.is_complete(*count) {
+            let owners = dead_owners(ordinals, now_ms);
+            if self.add_dead(slot_key(object, *slot), owners).await?.is_complete(*count) {
                 dead.insert(*slot, true);
             }
         }
         if dead.is_empty() || dying.slots == 1 {
             return Ok(!dead.is_empty());
         }
-        Ok(self.add_dead(segment_key(object), dead_slots(dead)).await?.is_complete(dying.slots))
+        let item = self.add_dead(segment_key(object), dead_slots(dead, now_ms)).await?;
+        if item.is_complete(dying.slots) {
+            return Ok(true);
+        }
+        if item.is_newly_thin(dying.slots) {
+            self.note_thin(object).await?;
+        }
+        Ok(false)
     }
 
     /// Inserting into a set may be repeated at will.
@@ -119,7 +174,7 @@ impl Metadata {
         SegmentItem::from_item(&item)
     }
 
-    async fn mark_gone(&self, key: Key) -> Result<(), StoreError> {
+    pub(super) async fn mark_gone(&self, key: Key) -> Result<(), StoreError> {
         let now_ms = self.clock.now_ms();
         let marked = persist(self.patience(), self.random.as_ref(), |_| {
             let exists = Condition(vec![Check::Exists]);
@@ -131,7 +186,7 @@ impl Metadata {
         }
     }
 
-    async fn forget(&self, key: Key) -> Result<(), StoreError> {
+    pub(crate) async fn forget(&self, key: Key) -> Result<(), StoreError> {
         persist(self.patience(), self.random.as_ref(), |_| {
             self.store.delete(Table::Segment, key.clone(), Condition::default())
         })
@@ -141,7 +196,7 @@ impl Metadata {
 
 impl Dying {
     /// Returns the key of the item that says when the segment's bytes went; none for a segment with one owner.
-    fn marked_item(&self, object: &str) -> Option<Key> {
+    pub(super) fn marked_item(&self, object: &str) -> Option<Key> {
         match self.owners.keys().next() {
             _ if self.slots > 1 => Some(segment_key(object)),
             Some(slot) => Some(slot_key(object, *slot)),

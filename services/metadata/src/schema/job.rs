@@ -28,6 +28,12 @@ const FIRST: &str = "first";
 const LAST: &str = "last";
 const STEP: &str = "step";
 const RECIPIENT: &str = "recipient";
+const OBJECT_NAME: &str = "object_name";
+const COPY: &str = "copy";
+const COPY_BUCKET: &str = "copy_bucket";
+const COPY_OFFSET: &str = "copy_offset";
+const COPY_SLOTS: &str = "copy_slots";
+const COPIED: &str = "copied";
 
 /// Shards of the queue; stored keys depend on it.
 pub(crate) const SHARDS: u8 = 16;
@@ -56,6 +62,8 @@ pub(crate) enum JobKind {
     Free { span: Span, step: FreeStep },
     /// Empty the mailbox of a removed account.
     Empty { email: String, step: Emptying },
+    /// Copy what still lives of a mostly dead segment, move its owners there, and delete it. Of no mailbox.
+    Compact { object_name: String, step: CompactStep },
 }
 
 /// Which messages a removal touched: a few by name, many by the range that they lie in, so that the item stays within
@@ -89,6 +97,31 @@ pub(crate) enum Emptying {
     Sweep,
     /// Take the folder away.
     Folder,
+}
+
+/// How far a compaction is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum CompactStep {
+    /// See what lives, and copy it.
+    Copy,
+    /// Move the owners to the copy.
+    Move(CopiedTo),
+    /// Nobody's snapshot has the old places any more: delete the segment.
+    Delete,
+    /// Take the items about it away.
+    Forget,
+}
+
+/// A segment of copies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CopiedTo {
+    pub(crate) bucket: String,
+    pub(crate) object_name: String,
+    /// Where its first message is; the others follow, each as long as its label says.
+    pub(crate) first_offset: u64,
+    pub(crate) slots: u32,
+    /// When the copy was begun, milliseconds since the Unix epoch.
+    pub(crate) copied_ms: u64,
 }
 
 /// Who works on a job.
@@ -139,6 +172,7 @@ impl Job {
             JobKind::Empty { email, step } => {
                 ("empty", Builder::default().text(RECIPIENT, email).with(STEP, text(step.as_str())).0)
             }
+            JobKind::Compact { object_name, step } => ("compact", step.put(object_name)),
         };
         item.insert(KIND.to_owned(), text(kind));
         item.insert(FOLDER.to_owned(), text(self.mailbox.as_str()));
@@ -164,6 +198,10 @@ impl Job {
             "empty" => JobKind::Empty {
                 email: attributes.text(RECIPIENT)?.to_owned(),
                 step: Emptying::parse(attributes.text(STEP)?).ok_or_else(|| attributes.wrong(STEP))?,
+            },
+            "compact" => JobKind::Compact {
+                object_name: attributes.text(OBJECT_NAME)?.to_owned(),
+                step: CompactStep::read(attributes)?,
             },
             _ => return Err(attributes.wrong(KIND)),
         };
@@ -247,6 +285,43 @@ impl Emptying {
     }
 }
 
+impl CompactStep {
+    fn put(&self, object_name: &str) -> Item {
+        let built = Builder::default().text(OBJECT_NAME, object_name);
+        match self {
+            Self::Copy => built.text(STEP, "copy").0,
+            Self::Delete => built.text(STEP, "delete").0,
+            Self::Forget => built.text(STEP, "forget").0,
+            Self::Move(to) => {
+                built
+                    .text(STEP, "move")
+                    .text(COPY_BUCKET, &to.bucket)
+                    .text(COPY, &to.object_name)
+                    .with(COPY_OFFSET, number(to.first_offset))
+                    .with(COPY_SLOTS, number(u64::from(to.slots)))
+                    .with(COPIED, number(to.copied_ms))
+                    .0
+            }
+        }
+    }
+
+    fn read(attributes: Attributes<'_>) -> Result<Self, StoreError> {
+        Ok(match attributes.text(STEP)? {
+            "copy" => Self::Copy,
+            "delete" => Self::Delete,
+            "forget" => Self::Forget,
+            "move" => Self::Move(CopiedTo {
+                bucket: attributes.text_or_empty(COPY_BUCKET)?.to_owned(),
+                object_name: attributes.text(COPY)?.to_owned(),
+                first_offset: attributes.number(COPY_OFFSET)?,
+                slots: attributes.small_or(COPY_SLOTS, 1)?,
+                copied_ms: attributes.number(COPIED)?,
+            }),
+            _ => return Err(attributes.wrong(STEP)),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use puro_types::{Codec, Frame, Location, TransactionId};
@@ -279,11 +354,20 @@ mod tests {
             Mail { location, accepted_ms: 8, owner: Owner { ordinal: 1, count: 2 }, state: MailState::Live };
         let few = Span::of(&ids(40)).unwrap();
         let many = Span::of(&ids(41)).unwrap();
+        let copied = CopiedTo {
+            bucket: "b".repeat(63),
+            object_name: "n".repeat(400),
+            first_offset: 7,
+            slots: 2,
+            copied_ms: 1_800_000_000_000,
+        };
         vec![
             JobKind::Deliver { message: ids(1).pop_first().unwrap(), mail: Box::new(mail) },
             JobKind::Free { span: few, step: FreeStep::Bytes },
             JobKind::Free { span: many, step: FreeStep::Tombstones },
             JobKind::Empty { email: "a@b".to_owned(), step: Emptying::Sweep },
+            JobKind::Compact { object_name: "o".repeat(400), step: CompactStep::Move(copied) },
+            JobKind::Compact { object_name: "o".to_owned(), step: CompactStep::Delete },
         ]
     }
 

@@ -15,10 +15,10 @@ use bytes::Bytes;
 pub(crate) use domain::{Domain, domain_key};
 pub(crate) use folder::{Counts, Folder, folder_key};
 pub(crate) use job::{
-    Emptying, FreeStep, Job, JobKind, Lease, SHARDS, Span, attribute as job_attribute, due_of, due_until,
-    shard_name, without_lease,
+    CompactStep, CopiedTo, Emptying, FreeStep, Job, JobKind, Lease, SHARDS, Span, attribute as job_attribute,
+    due_of, due_until, shard_name, without_lease,
 };
-pub(crate) use mail::{Mail, MailState, Owner, mail_key};
+pub(crate) use mail::{Mail, MailState, Owner, Place, mail_key};
 pub(crate) use segment::{SegmentItem, segment_key, slot_key};
 pub(crate) use user::{Account, AliasItem, Entry, Status, user_key};
 

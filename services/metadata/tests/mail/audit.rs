@@ -9,7 +9,7 @@ use puro_api::{
 use puro_metadata::{
     Metadata, MetadataError,
     store::{
-        Condition, Item, ItemStore, Key, Table, Update, Value,
+        Condition, Item, Key, Table, Update, Value,
         embedded::{EmbeddedOptions, EmbeddedStore},
         faulty::{Calls, Fault, FaultPlan},
     },
@@ -46,7 +46,7 @@ async fn try_audit(
         }
     }
     work.await.unwrap()?;
-    Ok((found, end.expect("a summary")))
+    Ok((found, end.unwrap()))
 }
 
 async fn everything(world: &World) -> BTreeMap<(Table, Key), Item> {

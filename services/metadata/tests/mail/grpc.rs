@@ -8,14 +8,17 @@ use puro_api::{
 };
 use puro_metadata::{
     routes,
-    store::faulty::{Calls, Fault, FaultPlan},
+    store::{
+        embedded::{EmbeddedOptions, EmbeddedStore},
+        faulty::{Calls, Fault, FaultPlan},
+    },
 };
 use tokio::task::JoinHandle;
 use tonic::transport::Server;
 
 use crate::world::{World, alone, mailbox, new_user};
 
-fn serve(world: &World) -> (Backend, JoinHandle<()>) {
+pub(crate) fn serve(world: &World) -> (Backend, JoinHandle<()>) {
     let (connector, incoming) = in_process();
     let routes = routes(Arc::clone(&world.metadata));
     let served = tokio::spawn(async move {
@@ -24,9 +27,38 @@ fn serve(world: &World) -> (Backend, JoinHandle<()>) {
     (Backend::new(Endpoint::InProcess(connector), puro_api::Settings::default()), served)
 }
 
-#[tokio::test]
-async fn an_account_from_its_making_to_its_end() {
-    let world = World::new();
+/// Makes two tests of each function: on the memory store and on the embedded one.
+macro_rules! on_both_stores {
+    ($($name:ident)*) => {
+        mod on_memory {
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    super::$name(super::World::new()).await;
+                }
+            )*
+        }
+
+        mod on_embedded {
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    let folder = tempfile::tempdir().unwrap();
+                    let store = super::EmbeddedStore::open(folder.path(), super::EmbeddedOptions::default()).unwrap();
+                    super::$name(super::World::on(std::sync::Arc::new(store))).await;
+                }
+            )*
+        }
+    };
+}
+
+on_both_stores! {
+    an_account_from_its_making_to_its_end
+    aliases_settings_and_the_store
+    a_store_that_fails_is_unavailable_to_everybody
+}
+
+async fn an_account_from_its_making_to_its_end(world: World) {
     let (backend, _served) = serve(&world);
     let admin = AdminClient::new(backend.clone());
     let directory = DirectoryClient::new(backend.clone());
@@ -112,9 +144,7 @@ async fn twenty_thousand_messages_go_in_one_quit() {
     assert_eq!(maildrop.remove(&mailbox, &messages).await.unwrap(), 1);
 }
 
-#[tokio::test]
-async fn aliases_settings_and_the_store() {
-    let world = World::new();
+async fn aliases_settings_and_the_store(world: World) {
     let (backend, _served) = serve(&world);
     let admin = AdminClient::new(backend);
     let name = "example.org".parse().unwrap();
@@ -138,14 +168,12 @@ async fn aliases_settings_and_the_store() {
     assert!(matches!(unset, Err(Failure::NotFound(_))), "{unset:?}");
 
     let status = admin.check().await.unwrap();
-    assert_eq!((status.store.as_str(), status.domains, status.users), ("memory", 1, 1));
+    assert_eq!((status.store.as_str(), status.domains, status.users), (world.base.kind(), 1, 1));
     admin.remove_alias(Alias { targets: Vec::new(), ..alias }).await.unwrap();
     assert!(admin.list_aliases(None).await.unwrap().items.is_empty());
 }
 
-#[tokio::test]
-async fn a_store_that_fails_is_unavailable_to_everybody() {
-    let world = World::new();
+async fn a_store_that_fails_is_unavailable_to_everybody(world: World) {
     let (backend, _served) = serve(&world);
     world.add_domain("example.org", None).await;
     let ann = world.add_user("ann@example.org").await;

@@ -17,13 +17,13 @@ use crate::world::{MINUTE_MS, World, alone, delivery, location, mailbox, message
 
 /// A store whose eventually consistent reads stand still at a moment.
 #[derive(Debug)]
-struct Lagging {
+pub(crate) struct Lagging {
     current: Arc<MemoryStore>,
     past: Mutex<Arc<MemoryStore>>,
 }
 
 impl Lagging {
-    async fn new(current: Arc<MemoryStore>) -> Arc<Self> {
+    pub(crate) async fn new(current: Arc<MemoryStore>) -> Arc<Self> {
         let past = Mutex::new(Arc::new(MemoryStore::new()));
         let lagging = Arc::new(Self { current, past });
         lagging.catch_up().await;

@@ -1,18 +1,14 @@
 //! A metadata service with everything around it in hand.
 
-use std::{
-    collections::BTreeSet,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
+use std::time::Duration;
 
-use async_trait::async_trait;
-use puro_api::model::{Delivered, Delivery, Domain, NewUser, User};
+use puro_api::model::{Delivered, Delivery, Domain, NewUser, Owners, User};
 use puro_metadata::{
-    Listing, ManualClock, Metadata, MetadataConfig, MetadataError, SeededRandom, Segments, SegmentsError,
-    Snapshot,
+    Listing, ManualClock, Metadata, MetadataConfig, MetadataError, SeededRandom, Snapshot,
     store::{
         Consistency, Item, ItemStore, Key, Query, Table,
         faulty::{FaultPlan, FaultyStore},
@@ -22,44 +18,17 @@ use puro_metadata::{
 };
 use puro_types::{Codec, Frame, Location, MailboxId, MessageId, TransactionId};
 
+pub(crate) use crate::segments::FakeSegments;
+
 pub(crate) const START_MS: u64 = 1_800_000_000_000;
 pub(crate) const MINUTE_MS: u64 = 60 * 1000;
 pub(crate) const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
 
-/// Segments that only remember which of them were deleted.
-#[derive(Debug, Default)]
-pub(crate) struct FakeSegments {
-    deleted: Mutex<BTreeSet<String>>,
-    down: AtomicBool,
-}
-
-impl FakeSegments {
-    pub(crate) fn deleted(&self) -> BTreeSet<String> {
-        self.deleted.lock().unwrap().clone()
-    }
-
-    pub(crate) fn is_deleted(&self, name: &str) -> bool {
-        self.deleted.lock().unwrap().contains(name)
-    }
-
-    pub(crate) fn set_down(&self, down: bool) {
-        self.down.store(down, Ordering::SeqCst);
-    }
-}
-
-#[async_trait]
-impl Segments for FakeSegments {
-    async fn delete(&self, object_names: &[String]) -> Result<(), SegmentsError> {
-        if self.down.load(Ordering::SeqCst) {
-            return Err(SegmentsError("down".to_owned()));
-        }
-        self.deleted.lock().unwrap().extend(object_names.iter().cloned());
-        Ok(())
-    }
-}
-
 /// The service and what it stands on.
 pub(crate) struct World {
+    /// The store at the bottom.
+    pub(crate) base: Arc<dyn ItemStore>,
+    /// The same, unless the world was made on another.
     pub(crate) memory: Arc<MemoryStore>,
     pub(crate) faulty: Arc<FaultyStore>,
     pub(crate) metered: Arc<MeteredStore>,
@@ -73,12 +42,19 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new() -> Self {
         let memory = Arc::new(MemoryStore::new());
-        let faulty = Arc::new(FaultyStore::new(memory.clone(), FaultPlan::none()));
+        Self { memory: memory.clone(), ..Self::on(memory) }
+    }
+
+    /// Returns a world on a store.
+    pub(crate) fn on(base: Arc<dyn ItemStore>) -> Self {
+        let faulty = Arc::new(FaultyStore::new(base.clone(), FaultPlan::none()));
         let metered = Arc::new(MeteredStore::new(faulty.clone()));
-        let segments = Arc::new(FakeSegments::default());
         let clock = Arc::new(ManualClock::new(START_MS));
+        let segments = Arc::new(FakeSegments::new(clock.clone()));
         let metadata = replica(metered.clone(), &segments, &clock, 0);
-        Self { memory, faulty, metered, segments, clock, metadata, replicas: AtomicU64::new(1) }
+        let replicas = AtomicU64::new(1);
+        let memory = Arc::new(MemoryStore::new());
+        Self { base, memory, faulty, metered, segments, clock, metadata, replicas }
     }
 
     /// Returns a replica on another store.
@@ -100,7 +76,7 @@ impl World {
 
     pub(crate) fn heal(&self) {
         self.faulty.set_plan(FaultPlan::none());
-        self.segments.set_down(false);
+        self.segments.heal();
     }
 
     /// Lets the worker do what comes due within this time, in steps of `step_ms`.
@@ -131,9 +107,14 @@ impl World {
         listing.messages.iter().map(|message| message.id.clone()).collect()
     }
 
+    /// Returns the time, in milliseconds since the start.
+    pub(crate) fn clock_ms(&self) -> u64 {
+        puro_metadata::Clock::now_ms(self.clock.as_ref()) - START_MS
+    }
+
     /// Returns every item of a table.
     pub(crate) async fn items(&self, table: Table) -> Vec<(Key, Item)> {
-        self.memory.scan(table, None, 0).await.unwrap().items
+        self.base.scan(table, None, 0).await.unwrap().items
     }
 
     /// Returns what is in the queue, past and future.
@@ -148,7 +129,7 @@ impl World {
                 limit: 0,
                 consistency: Consistency::Strong,
             };
-            items.extend(self.memory.query(&query).await.unwrap().items);
+            items.extend(self.base.query(&query).await.unwrap().items);
         }
         items
     }
@@ -163,6 +144,17 @@ impl World {
         self.metadata.add_user(&new_user(email)).await.unwrap()
     }
 
+    /// Stores a segment of messages with these numbers, to these mailboxes, as the blob service does, and returns the
+    /// deliveries that go with them.
+    pub(crate) fn store(&self, messages: &[(u64, &[MailboxId])]) -> Vec<Delivery> {
+        let labels = messages.iter().map(|(number, mailboxes)| {
+            Owners::of_delivery(&transaction(*number), START_MS + number, *mailboxes).label()
+        });
+        let places = self.segments.put(labels.collect());
+        let deliveries = places.into_iter().zip(messages);
+        deliveries.map(|(place, (number, mailboxes))| delivery(*number, mailboxes, place)).collect()
+    }
+
     pub(crate) async fn deliver(&self, delivery: &Delivery) -> Result<Delivered, MetadataError> {
         self.metadata.deliver(delivery).await
     }
@@ -174,7 +166,12 @@ fn replica(
     clock: &Arc<ManualClock>,
     number: u64,
 ) -> Arc<Metadata> {
-    let config = MetadataConfig { worker: format!("replica-{number}"), ..MetadataConfig::default() };
+    let config = MetadataConfig {
+        worker: format!("replica-{number}"),
+        // Where time is not paused, nobody waits for it.
+        audit_pause: Duration::from_millis(20),
+        ..MetadataConfig::default()
+    };
     let random = Arc::new(SeededRandom::new(number));
     let metadata = Metadata::new(store, segments.clone(), clock.clone(), random, config);
     Arc::new(metadata.unwrap())
@@ -208,14 +205,18 @@ pub(crate) fn location(object_name: &str, slot: u32, slots: u32) -> Location {
     }
 }
 
-/// Returns the delivery of transaction `number`, accepted `number` milliseconds after the start.
-pub(crate) fn delivery(number: u64, mailboxes: &[MailboxId], location: Location) -> Delivery {
+/// Returns the transaction with this number.
+pub(crate) fn transaction(number: u64) -> TransactionId {
     let mut random = [0; 11];
     random[..8].copy_from_slice(&number.to_be_bytes());
-    let accepted_ms = START_MS + number;
+    TransactionId::new(START_MS + number, random)
+}
+
+/// Returns the delivery of transaction `number`, accepted `number` milliseconds after the start.
+pub(crate) fn delivery(number: u64, mailboxes: &[MailboxId], location: Location) -> Delivery {
     Delivery {
-        transaction: TransactionId::new(accepted_ms, random),
-        accepted_ms,
+        transaction: transaction(number),
+        accepted_ms: START_MS + number,
         mailboxes: mailboxes.to_vec(),
         location,
     }

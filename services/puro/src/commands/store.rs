@@ -66,8 +66,7 @@ const MADE_AT_START: &str = "nothing to set up: made when the service starts";
 
 async fn init(session: &Session) -> Result<(), Fault> {
     let settings = &session.settings;
-    let (metadata, blob) =
-        (puro_metadata::init_store(settings).await, puro_blob::init_store(settings).await);
+    let (metadata, blob) = (puro_metadata::init_store(settings).await, puro_blob::init_store(settings).await);
     let mut parts = Vec::new();
     let mut faults = Vec::new();
     match &metadata {

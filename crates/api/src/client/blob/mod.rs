@@ -10,8 +10,11 @@ use super::client;
 use crate::{
     channel::Call,
     failure::Failure,
-    model::{Page, Part, Segment},
-    pb::blob::v1::{DeleteSegmentsRequest, ListSegmentsRequest, blob_service_client::BlobServiceClient},
+    model::{Labelled, Malformed, Page, Part, Segment, SegmentPage, each},
+    pb::blob::v1::{
+        CopyMessagesRequest, DeleteSegmentsRequest, ListLabelsRequest, ListSegmentsRequest,
+        blob_service_client::BlobServiceClient,
+    },
 };
 
 client! {
@@ -57,6 +60,15 @@ impl BlobClient {
     /// # Errors
     /// [`Failure::Unavailable`] where the service cannot answer.
     pub async fn list_segments(&self, after: Option<&str>, page_size: u32) -> Result<Page<Segment>, Failure> {
+        let SegmentPage { segments, next, .. } = self.segment_page(after, page_size).await?;
+        Ok(Page { items: segments, next })
+    }
+
+    /// As [`BlobClient::list_segments`], with the time of the service.
+    ///
+    /// # Errors
+    /// [`Failure::Unavailable`] where the service cannot answer.
+    pub async fn segment_page(&self, after: Option<&str>, page_size: u32) -> Result<SegmentPage, Failure> {
         let call = Call::read("list segments", self.backend.deadlines().admin);
         let request = ListSegmentsRequest { page_token: after.unwrap_or_default().to_owned(), page_size };
         let answer = self
@@ -65,6 +77,51 @@ impl BlobClient {
                 BlobServiceClient::new(channel).list_segments(request).await
             })
             .await?;
-        Ok(Page::new(answer.segments.into_iter().map(Into::into).collect(), answer.next_page_token))
+        Ok(SegmentPage {
+            segments: answer.segments.into_iter().map(Into::into).collect(),
+            next: Some(answer.next_page_token).filter(|token| !token.is_empty()),
+            now_ms: answer.now_ms,
+        })
+    }
+
+    /// Returns the labels of a segment's messages, slot by slot; none where it has none or is not there. Its size, from
+    /// its listing, is needed for a streamed message; 0 if it is not known.
+    ///
+    /// # Errors
+    /// [`Failure::DataLoss`] where they are damaged; [`Failure::Unavailable`] where the service cannot answer.
+    pub async fn labels(&self, object_name: &str, size_bytes: u64) -> Result<Vec<Labelled>, Failure> {
+        let call = Call::read("list labels", self.backend.deadlines().admin);
+        let request = ListLabelsRequest { object_name: object_name.to_owned(), size_bytes };
+        let answer = self
+            .backend
+            .unary(&call, request, |channel, request| async move {
+                BlobServiceClient::new(channel).list_labels(request).await
+            })
+            .await?;
+        Ok(answer.labels.into_iter().map(Into::into).collect())
+    }
+
+    /// Copies messages of one segment into a new one, and returns where they are now, in the same order. A call that
+    /// fails may leave an orphan.
+    ///
+    /// # Errors
+    /// [`Failure::NotFound`] where the segment is gone; [`Failure::DataLoss`] where a message is damaged: nothing is
+    /// copied then; [`Failure::Unavailable`] where the service cannot answer.
+    pub async fn copy_messages(&self, locations: &[Location]) -> Result<Vec<Location>, Failure> {
+        // What was changed nobody knows of: to the caller a lost answer is as if nothing had been done.
+        let call = Call::read("copy messages", self.backend.deadlines().store);
+        let request = CopyMessagesRequest { locations: locations.iter().cloned().map(Into::into).collect() };
+        let answer = self
+            .backend
+            .unary(&call, request, |channel, request| async move {
+                BlobServiceClient::new(channel).copy_messages(request).await
+            })
+            .await?;
+        let copies: Vec<Location> = each(answer.locations).map_err(Malformed::in_answer)?;
+        if copies.len() == locations.len() {
+            Ok(copies)
+        } else {
+            Err(Malformed("copy messages: not as many as were asked for".to_owned()).in_answer())
+        }
     }
 }

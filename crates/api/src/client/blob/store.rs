@@ -15,7 +15,7 @@ use tonic::Status;
 use crate::{
     channel::{Backend, Busy, Call, Lane, stamp, was_not_sent},
     failure::Failure,
-    model::Malformed,
+    model::{Malformed, Owners},
     pb::blob::v1::{StoreFinish, StoreRequest, StoreResponse, blob_service_client::BlobServiceClient},
 };
 
@@ -70,9 +70,22 @@ impl StoreStream {
     /// # Errors
     /// [`Failure::Invalid`] where the size is not what was sent; any: treat the message as not stored. At worst its
     /// bytes are an orphan for the audit.
-    pub async fn finish(mut self, size_bytes: u64) -> Result<Location, Failure> {
+    pub async fn finish(self, size_bytes: u64) -> Result<Location, Failure> {
+        self.end(size_bytes, Bytes::new()).await
+    }
+
+    /// As [`StoreStream::finish`], and has the segment say whose the message is: exactly the items that will be put for
+    /// it. Without that its segment is never compacted, and as an orphan not reclaimed.
+    ///
+    /// # Errors
+    /// As [`StoreStream::finish`].
+    pub async fn finish_for(self, owners: &Owners, size_bytes: u64) -> Result<Location, Failure> {
+        self.end(size_bytes, owners.label()).await
+    }
+
+    async fn end(mut self, size_bytes: u64, label: Bytes) -> Result<Location, Failure> {
         let last = self.held.take();
-        self.push(last, Some(StoreFinish { size_bytes })).await?;
+        self.push(last, Some((StoreFinish { size_bytes }, label))).await?;
         let call = Call::read("store", self.backend.deadlines().store);
         let deadline = Instant::now() + call.within;
         loop {
@@ -94,13 +107,15 @@ impl StoreStream {
     }
 
     /// Hands a piece over, beginning the call if there is none.
-    async fn push(&mut self, chunk: Bytes, finish: Option<StoreFinish>) -> Result<(), Failure> {
+    async fn push(&mut self, chunk: Bytes, finish: Option<(StoreFinish, Bytes)>) -> Result<(), Failure> {
         if let Some(failure) = &self.failed {
             return Err(failure.clone());
         }
         // Only the first request names the transaction.
         let transaction_id = std::mem::take(&mut self.transaction_id);
-        let outcome = self.try_push(StoreRequest { transaction_id, chunk, finish }).await;
+        let (finish, label) = finish.unzip();
+        let label = label.unwrap_or_default();
+        let outcome = self.try_push(StoreRequest { transaction_id, chunk, finish, label }).await;
         match &outcome {
             Ok(()) if finish.is_none() => {}
             Ok(()) => self.upload.iter_mut().for_each(|upload| upload.pieces = None),
