@@ -6,8 +6,9 @@ use bytes::Bytes;
 use puro_api::{
     Failure,
     pb::blob::v1::{
-        DeleteSegmentsRequest, DeleteSegmentsResponse, ListSegmentsRequest, ListSegmentsResponse, Part,
-        ReadRequest, ReadResponse, StoreRequest, StoreResponse, blob_service_server::BlobService,
+        CopyMessagesRequest, CopyMessagesResponse, DeleteSegmentsRequest, DeleteSegmentsResponse,
+        ListLabelsRequest, ListLabelsResponse, ListSegmentsRequest, ListSegmentsResponse, Part, ReadRequest,
+        ReadResponse, StoreRequest, StoreResponse, blob_service_server::BlobService,
     },
 };
 use puro_types::{Codec, Frame, Location};
@@ -26,6 +27,8 @@ pub struct Stored {
     pub transaction_id: String,
     /// All of it.
     pub octets: Vec<u8>,
+    /// What its segment is to say of it.
+    pub label: Bytes,
 }
 
 /// The location of a message in a segment of its own.
@@ -60,6 +63,7 @@ async fn take(mut upload: Streaming<StoreRequest>) -> Option<(Stored, u64)> {
         stored.transaction_id.push_str(&request.transaction_id);
         stored.octets.extend_from_slice(&request.chunk);
         if let Some(finish) = request.finish {
+            stored.label = request.label;
             return Some((stored, finish.size_bytes));
         }
     }
@@ -124,6 +128,20 @@ impl BlobService for Services {
         &self,
         _: Request<ListSegmentsRequest>,
     ) -> Result<Response<ListSegmentsResponse>, Status> {
+        Err(Status::unimplemented("not for front ends"))
+    }
+
+    async fn list_labels(
+        &self,
+        _: Request<ListLabelsRequest>,
+    ) -> Result<Response<ListLabelsResponse>, Status> {
+        Err(Status::unimplemented("not for front ends"))
+    }
+
+    async fn copy_messages(
+        &self,
+        _: Request<CopyMessagesRequest>,
+    ) -> Result<Response<CopyMessagesResponse>, Status> {
         Err(Status::unimplemented("not for front ends"))
     }
 }

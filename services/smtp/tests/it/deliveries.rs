@@ -1,6 +1,6 @@
 //! What reaches the store and the mailboxes.
 
-use puro_api::model::MAILBOXES_MAX;
+use puro_api::model::{MAILBOXES_MAX, Owners};
 use puro_scripted::{Services, mailbox};
 
 use crate::client::{Front, QUEUE_ID};
@@ -42,6 +42,12 @@ async fn every_mailbox_gets_it_once_and_bytes_are_stored_once() {
     let state = services.state();
     assert_eq!(state.stored.len(), 1);
     assert_eq!(state.delivered[0].mailboxes, ['a', 'b', 'c'].map(|letter| mailbox(letter).to_string()));
+    // Whoever cleans up goes by this: all of them, by the ids that the delivery gives them.
+    let owners = Owners::from_label(state.stored[0].label.clone()).unwrap();
+    let transaction = QUEUE_ID.parse().unwrap();
+    let accepted_ms = state.delivered[0].accepted_ms;
+    let boxes = ['a', 'b', 'c'].map(mailbox);
+    assert_eq!(owners, Owners::of_delivery(&transaction, accepted_ms, &boxes));
     let text = String::from_utf8_lossy(&state.stored[0].octets);
     assert!(!text.contains("user-"), "no recipient learns of the others: {text}");
 }
@@ -54,7 +60,8 @@ async fn no_more_mailboxes_than_a_delivery_takes() {
     let fitting = MAILBOXES_MAX / EACH;
     // Addresses that differ: their numbers in letters.
     let address = |number: usize| {
-        let letters: String = (0..EACH).map(|bit| if bit < 16 && number >> bit & 1 == 1 { 'b' } else { 'a' }).collect();
+        let letters: String =
+            (0..EACH).map(|bit| if bit < 16 && number >> bit & 1 == 1 { 'b' } else { 'a' }).collect();
         format!("RCPT TO:<user-{letters}@local.example>\r\n")
     };
     let recipients: String = (0..=fitting).map(address).collect();
