@@ -131,3 +131,24 @@ fn session_config(settings: &Settings, tls_available: bool) -> Config {
         ..Config::new(settings.general.hostname.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// What the comments at `pop3.idle_timeout` and `pop3.max_errors` say; what has no setting is left as it is.
+    #[test]
+    fn time_and_errors_mean_what_the_settings_say() {
+        for (idle_secs, max_errors) in [(600, 10), (3_600, 1), (601, 0)] {
+            let mut settings = Settings::default();
+            settings.pop3.idle_timeout = Duration::from_secs(idle_secs);
+            settings.pop3.max_errors = max_errors;
+            let Config { timeouts, limits, .. } = session_config(&settings, false);
+            let (wait, others) = (Duration::from_secs(idle_secs), Timeouts::default());
+            assert_eq!((timeouts.inactivity, timeouts.login), (wait, others.login));
+            assert_eq!((limits.failed_logins, limits.bad_lines), (max_errors, max_errors));
+        }
+    }
+}
