@@ -125,13 +125,18 @@ fn command(name: &str, environment: &BTreeMap<String, String>) -> Command {
 }
 
 /// Polls until `check` gives a value; panics when patience ends.
-pub fn wait_until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+pub fn wait_until<T>(what: &str, check: impl FnMut() -> Option<T>) -> T {
+    wait_longer(what, PATIENCE, check)
+}
+
+/// Polls until `check` gives a value; panics when so much time is over.
+pub(crate) fn wait_longer<T>(what: &str, patience: Duration, mut check: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
         if let Some(value) = check() {
             return value;
         }
-        assert!(began.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain until {what}");
+        assert!(began.elapsed() < patience, "waited {patience:?} in vain until {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-/// How long a reply may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a reply may take: a little more than what the system itself waits for a store that is silent.
+const PATIENCE: Duration = Duration::from_secs(75);
 
 /// A raw connection.
 #[derive(Debug)]
@@ -132,11 +132,16 @@ impl Raw {
 
     /// Reads a multi-line answer of POP3 to its dot, unstuffed, line ends kept.
     pub fn multi_line(&mut self) -> Vec<u8> {
+        self.try_multi_line().expect("the connection ended inside a multi-line answer")
+    }
+
+    /// Reads a multi-line answer of POP3 to its dot. `None` when the connection ends before.
+    pub fn try_multi_line(&mut self) -> Option<Vec<u8>> {
         let mut text = Vec::new();
         loop {
-            let line = self.line_octets().expect("the connection ended inside a multi-line answer");
+            let line = self.line_octets()?;
             if line == b"." {
-                return text;
+                return Some(text);
             }
             text.extend_from_slice(line.strip_prefix(b".").unwrap_or(&line));
             text.extend_from_slice(b"\r\n");

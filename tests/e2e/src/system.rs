@@ -1,4 +1,4 @@
-//! The whole system, as one process or as four.
+//! The whole system, as one process or as four, on either kind of stores.
 
 use std::{
     collections::BTreeMap,
@@ -11,9 +11,22 @@ use std::{
 use tempfile::TempDir;
 
 use crate::{
-    Ran, Raw, Tool,
+    Ran, Raw, Stores, Tool,
     process::{Process, binary},
 };
+
+/// The name that it tells the world, and a port of its own for each listener.
+const LISTENERS: [(&str, &str); 9] = [
+    ("PURO_HOSTNAME", "mail.example.test"),
+    ("PURO_SMTP_LISTEN", "127.0.0.1:0"),
+    ("PURO_SMTP_TLS_LISTEN", "127.0.0.1:0"),
+    ("PURO_SMTP_SUBMISSION_LISTEN", "127.0.0.1:0"),
+    ("PURO_POP3_LISTEN", "127.0.0.1:0"),
+    ("PURO_POP3_TLS_LISTEN", "127.0.0.1:0"),
+    ("PURO_METADATA_LISTEN", "127.0.0.1:0"),
+    ("PURO_BLOB_LISTEN", "127.0.0.1:0"),
+    ("PURO_ADMIN_LISTEN", "127.0.0.1:0"),
+];
 
 /// The password of every account that [`System::add_user`] makes.
 pub const PASSWORD: &str = "correct horse battery";
@@ -50,6 +63,7 @@ pub struct Ports {
 #[derive(Debug)]
 pub struct System {
     mode: Mode,
+    stores: Stores,
     folder: TempDir,
     data: PathBuf,
     environment: BTreeMap<String, String>,
@@ -59,39 +73,46 @@ pub struct System {
 }
 
 impl System {
-    /// Starts with the default settings.
+    /// Starts with the default settings: on embedded stores.
     pub fn start(mode: Mode) -> Self {
-        Self::start_with(mode, &[])
+        Self::start_on(mode, Stores::Embedded, &[])
     }
 
-    /// Starts with settings given as environment variables.
+    /// Starts on embedded stores, with settings given as environment variables.
     pub fn start_with(mode: Mode, settings: &[(&str, &str)]) -> Self {
+        Self::start_on(mode, Stores::Embedded, settings)
+    }
+
+    /// Starts on embedded stores in a given folder, which may be a file system of its own.
+    pub fn start_in(mode: Mode, settings: &[(&str, &str)], folder: TempDir, data: PathBuf) -> Self {
+        Self::start_all_told(mode, Stores::Embedded, settings, folder, data)
+    }
+
+    /// Starts on the given stores, with settings that go before those of the stores.
+    pub fn start_on(mode: Mode, stores: Stores, settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::Builder::new().prefix("puro-e2e-").tempdir().expect("a temporary folder");
         let data = folder.path().join("data");
-        Self::start_in(mode, settings, folder, data)
+        Self::start_all_told(mode, stores, settings, folder, data)
     }
 
-    /// Starts with its data in a given folder, which may be a file system of its own.
-    pub fn start_in(mode: Mode, settings: &[(&str, &str)], folder: TempDir, data: PathBuf) -> Self {
-        let mut environment: BTreeMap<String, String> = [
-            ("PURO_HOSTNAME", "mail.example.test"),
-            ("PURO_SMTP_LISTEN", "127.0.0.1:0"),
-            ("PURO_SMTP_TLS_LISTEN", "127.0.0.1:0"),
-            ("PURO_SMTP_SUBMISSION_LISTEN", "127.0.0.1:0"),
-            ("PURO_POP3_LISTEN", "127.0.0.1:0"),
-            ("PURO_POP3_TLS_LISTEN", "127.0.0.1:0"),
-            ("PURO_METADATA_LISTEN", "127.0.0.1:0"),
-            ("PURO_BLOB_LISTEN", "127.0.0.1:0"),
-            ("PURO_ADMIN_LISTEN", "127.0.0.1:0"),
-        ]
-        .into_iter()
-        .chain(settings.iter().copied())
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
+    fn start_all_told(
+        mode: Mode,
+        stores: Stores,
+        settings: &[(&str, &str)],
+        folder: TempDir,
+        data: PathBuf,
+    ) -> Self {
+        let mut environment = stores.settings();
+        if stores == Stores::Aws {
+            init_store(&environment, folder.path());
+        }
+        for (name, value) in LISTENERS.iter().chain(settings) {
+            environment.insert((*name).to_owned(), (*value).to_owned());
+        }
         environment.insert("PURO_DATA_DIR".to_owned(), data.display().to_string());
         let processes = start_all(mode, &mut environment, folder.path());
         let ports = ports(&processes);
-        let system = Self { mode, folder, data, environment, processes, ports };
+        let system = Self { mode, stores, folder, data, environment, processes, ports };
         system.operator(&["domain", "add", "example.test"]).ok();
         system.add_user("alice@example.test");
         system.add_user("bob@example.test");
@@ -117,6 +138,11 @@ impl System {
     /// Returns one process or four.
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// Returns which stores it keeps its mail in.
+    pub fn stores(&self) -> Stores {
+        self.stores
     }
 
     /// Returns the names of the processes.
@@ -150,6 +176,16 @@ impl System {
     pub fn restart(&mut self, name: &'static str) {
         let old = self.processes.remove(name).expect("a process");
         let process = start_one(name, &self.environment, old.ports(), self.folder.path());
+        self.processes.insert(name, process);
+    }
+
+    /// Ends one process and starts it again with settings that the others do not have.
+    pub fn restart_with(&mut self, name: &'static str, settings: &[(&str, &str)]) {
+        let mut old = self.processes.remove(name).expect("a process");
+        old.kill();
+        let mut environment = self.environment.clone();
+        environment.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let process = start_one(name, &environment, old.ports(), self.folder.path());
         self.processes.insert(name, process);
     }
 
@@ -273,6 +309,15 @@ impl System {
             })
             .collect()
     }
+}
+
+/// Makes tables and bucket as an operator does, before any process runs.
+fn init_store(settings: &BTreeMap<String, String>, folder: &Path) {
+    let mut init = Tool::binary("puro").args(["store", "init"]).folder(folder);
+    for (name, value) in settings {
+        init = init.env(name, value);
+    }
+    init.run().ok();
 }
 
 fn start_all(

@@ -1,9 +1,9 @@
 //! Real mail programs, each as its users run it.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops by panicking")]
 
-use puro_e2e::{PASSWORD, Tool, both_modes, message, python};
+use puro_e2e::{PASSWORD, Tool, everywhere, message, python};
 
-both_modes! {
+everywhere! {
     fn python_smtplib_and_poplib(system) {
         let ports = serde_json::json!({
             "smtp": system.ports.smtp.to_string(),

@@ -15,43 +15,37 @@ use std::{
     time::Duration,
 };
 
-use puro_e2e::{Mode, PASSWORD, Ran, Raw, System, Tool};
+use puro_e2e::{Mode, PASSWORD, Ran, Raw, Stores, System, Tool};
 
 const USERS: usize = 8;
 const KILLS: usize = 4;
 
-#[test]
-fn the_one_process() {
-    kill_under_load(Mode::Single, &["puro"]);
+/// Makes each of these tests on embedded stores and on those of AWS.
+macro_rules! on_both {
+    ($($name:ident: $mode:ident $victims:expr;)*) => {
+        mod embedded {
+            use super::*;
+            $(#[test] fn $name() { kill_under_load(Mode::$mode, Stores::Embedded, &$victims); })*
+        }
+
+        mod aws {
+            use super::*;
+            $(#[test] fn $name() { kill_under_load(Mode::$mode, Stores::Aws, &$victims); })*
+        }
+    };
 }
 
-#[test]
-fn the_smtp_front_end() {
-    kill_under_load(Mode::Four, &["puro-smtp"]);
+on_both! {
+    the_one_process: Single ["puro"];
+    the_smtp_front_end: Four ["puro-smtp"];
+    the_pop3_front_end: Four ["puro-pop3"];
+    the_metadata_service: Four ["puro-metadata"];
+    the_blob_service: Four ["puro-blob"];
+    each_of_the_four_in_turn: Four ["puro-blob", "puro-smtp", "puro-metadata", "puro-pop3"];
 }
 
-#[test]
-fn the_pop3_front_end() {
-    kill_under_load(Mode::Four, &["puro-pop3"]);
-}
-
-#[test]
-fn the_metadata_service() {
-    kill_under_load(Mode::Four, &["puro-metadata"]);
-}
-
-#[test]
-fn the_blob_service() {
-    kill_under_load(Mode::Four, &["puro-blob"]);
-}
-
-#[test]
-fn each_of_the_four_in_turn() {
-    kill_under_load(Mode::Four, &["puro-blob", "puro-smtp", "puro-metadata", "puro-pop3"]);
-}
-
-fn kill_under_load(mode: Mode, victims: &[&'static str]) {
-    let mut system = System::start(mode);
+fn kill_under_load(mode: Mode, stores: Stores, victims: &[&'static str]) {
+    let mut system = System::start_on(mode, stores, &[]);
     for n in 1..=USERS {
         system.add_user(&format!("user{n}@example.test"));
     }

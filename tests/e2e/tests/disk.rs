@@ -1,4 +1,5 @@
 //! Full and read-only disks: 451 or [SYS/TEMP], nothing lost, and service again when there is room, without a restart.
+//! Embedded stores alone have a disk; faults of the others are in `store_faults.rs`.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops by panicking")]
 
 use std::{

@@ -1,11 +1,12 @@
-//! Power loss: what is acknowledged has been synced, bytes first. The system calls tell, as nothing else does.
+//! Power loss: what is acknowledged has been synced, bytes first. The system calls tell, as nothing else does. It is
+//! about embedded stores alone: those of AWS sync before they answer, out of sight.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops by panicking")]
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
-use puro_e2e::{Running, System, Tool, both_modes, message, wait_until};
+use puro_e2e::{Running, System, Tool, message, on_embedded_stores, wait_until};
 
-both_modes! {
+on_embedded_stores! {
     /// The 250 to the dot comes after a sync of the bytes, and that before a sync of the metadata which name them.
     fn a_delivery_is_synced_before_its_250(system) {
         // A message that shares a segment with others, and one that is streamed into its own.

@@ -1,12 +1,12 @@
 //! Many sessions at once, every message accounted for.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops by panicking")]
 
-use puro_e2e::{PASSWORD, System, Tool, both_modes};
+use puro_e2e::{PASSWORD, System, Tool, everywhere};
 use serde_json::Value;
 
 const USERS: usize = 6;
 
-both_modes! {
+everywhere! {
     /// Deliveries, retrievals with deletion, and polls go on side by side without a single error.
     fn readers_and_writers_do_not_disturb_each_other(system) {
         let address = system.ports.smtp.to_string();

@@ -1,9 +1,9 @@
 //! The operator's command line against a running system.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops by panicking")]
 
-use puro_e2e::{PASSWORD, both_modes, message};
+use puro_e2e::{PASSWORD, everywhere, message};
 
-both_modes! {
+everywhere! {
     fn domains_users_and_aliases(system) {
         system.operator(&["check"]).ok();
         system.operator(&["domain", "add", "example.test"]).code(1);

@@ -1,9 +1,9 @@
 //! POP3 as a client sees it.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops by panicking")]
 
-use puro_e2e::{PASSWORD, Raw, both_modes, message};
+use puro_e2e::{PASSWORD, Raw, everywhere, message};
 
-both_modes! {
+everywhere! {
     /// RFC 1939: numbers that are no messages are refused, and the session goes on.
     fn wrong_arguments_are_refused(system) {
         system.deliver("alice@example.test", &message("one", "1\r\n"));

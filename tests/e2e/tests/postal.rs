@@ -12,12 +12,13 @@ use std::{
     time::Duration,
 };
 
-use puro_e2e::{Mode, Running, System, Tool, both_modes, wait_until};
+use puro_e2e::{Drill, Mode, Running, Stores, System, Tool, everywhere, wait_until};
+use puro_stand_ins::Plan;
 
 const USERS: usize = 6;
 const SECRET: &str = "postal-password";
 
-both_modes! {
+everywhere! {
     fn rabid_finds_what_postal_wrote(system) {
         let postal = Postal::prepare(system);
         let running = postal.start(system);
@@ -31,19 +32,31 @@ both_modes! {
 
 #[test]
 fn killed_as_one_process() {
-    killed_while_postal_runs(Mode::Single, &["puro", "puro", "puro"]);
+    killed_while_postal_runs(Mode::Single, Stores::Embedded, &["puro", "puro", "puro"]);
 }
 
 #[test]
 fn killed_one_of_four() {
-    killed_while_postal_runs(Mode::Four, &["puro-smtp", "puro-metadata", "puro-blob", "puro-pop3"]);
+    killed_while_postal_runs(Mode::Four, Stores::Embedded, &EACH_OF_FOUR);
 }
+
+#[test]
+fn killed_as_one_process_on_aws() {
+    killed_while_postal_runs(Mode::Single, Stores::Aws, &["puro", "puro", "puro"]);
+}
+
+#[test]
+fn killed_one_of_four_on_aws() {
+    killed_while_postal_runs(Mode::Four, Stores::Aws, &EACH_OF_FOUR);
+}
+
+const EACH_OF_FOUR: [&str; 4] = ["puro-smtp", "puro-metadata", "puro-blob", "puro-pop3"];
 
 /// kill -9 while postal runs: every message that got a 250 is there exactly once after the restart, and whole.
 ///
 /// postal itself does not survive the end of its connections, so each life of the server has a postal of its own.
-fn killed_while_postal_runs(mode: Mode, victims: &[&'static str]) {
-    let mut system = System::start(mode);
+fn killed_while_postal_runs(mode: Mode, stores: Stores, victims: &[&'static str]) {
+    let mut system = System::start_on(mode, stores, &[]);
     let postal = Postal::prepare(&system);
     for victim in victims {
         let before = postal.acknowledged().len();
@@ -56,6 +69,30 @@ fn killed_while_postal_runs(mode: Mode, victims: &[&'static str]) {
     }
     postal.everything_is_there_once(&system);
     postal.rabid_agrees(&system);
+}
+
+/// postal sends and rabid reads while requests to the stores meet all kinds of faults; then all is there once, and whole.
+#[test]
+fn both_in_a_storm() {
+    let drill = Drill::start(Mode::Four);
+    let postal = Postal::prepare(&drill.system);
+    let sending = postal.start(&drill.system);
+    wait_until("postal has sent 20 messages", || (postal.acknowledged().len() >= 20).then_some(()));
+    for seed in 11..=13 {
+        let (before, faults) = (postal.acknowledged().len(), drill.dynamodb.faults());
+        drill.dynamodb.set(Plan::mixture(seed, 100));
+        drill.s3.set(Plan::mixture(seed, 100));
+        wait_until("faults are met", || (drill.dynamodb.faults() >= faults + 20).then_some(()));
+        drill.dynamodb.clear();
+        drill.s3.clear();
+        wait_until("postal goes on", || (postal.acknowledged().len() >= before + 20).then_some(()));
+    }
+    sending.stop();
+    wait_until("what was queued is delivered", || {
+        postal.acknowledged().is_subset(&postal.found(&drill.system).into_keys().collect()).then_some(())
+    });
+    postal.everything_is_there_once(&drill.system);
+    postal.rabid_agrees(&drill.system);
 }
 
 /// A folder with the lists of users, in which both programs leave their logs.
@@ -108,7 +145,8 @@ impl Postal {
         hashes
     }
 
-    fn everything_is_there_once(&self, system: &System) {
+    /// Returns how often each message is in a maildrop.
+    fn found(&self, system: &System) -> BTreeMap<String, usize> {
         let mut found: BTreeMap<String, usize> = BTreeMap::new();
         for user in &self.users {
             for message in system.fetch_with(user, SECRET) {
@@ -117,6 +155,11 @@ impl Postal {
                 *found.entry(hash.expect("a message by postal").to_owned()).or_default() += 1;
             }
         }
+        found
+    }
+
+    fn everything_is_there_once(&self, system: &System) {
+        let found = self.found(system);
         let acknowledged = self.acknowledged();
         let lost: Vec<_> = acknowledged.iter().filter(|hash| !found.contains_key(*hash)).collect();
         assert!(lost.is_empty(), "lost of {}: {lost:?}", acknowledged.len());

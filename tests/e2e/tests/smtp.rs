@@ -1,9 +1,9 @@
 //! SMTP as a peer sees it: the issue's bad input, point by point, and the rules that keep mail safe.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops by panicking")]
 
-use puro_e2e::{PASSWORD, Raw, System, both_modes, message};
+use puro_e2e::{PASSWORD, Raw, System, everywhere, message};
 
-both_modes! {
+everywhere! {
     /// RFC 5321 section 2.3.8: only CRLF ends a line; the message is read to its real end, then refused.
     fn bare_line_ends_are_refused(system) {
         for end in ["\n", "\r", "\n.\n", "\n.\r\n", "\r.\r"] {

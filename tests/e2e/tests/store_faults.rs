@@ -1,0 +1,225 @@
+//! The fault drill: DynamoDB and S3 refuse, stall, reset, throttle and fail, and nothing is lost, nothing looks empty, and
+//! service goes on by itself when it is over.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops by panicking")]
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use puro_e2e::{Drill, Mode, message, wait_until};
+use puro_stand_ins::{Fault, FaultProxy, Plan, Rule};
+
+/// Makes each scene a test for one process and for four.
+macro_rules! scenes {
+    ($($(#[$doc:meta])* fn $name:ident($drill:ident) $body:block)*) => {
+        $($(#[$doc])* fn $name($drill: &Drill) $body)*
+
+        mod single {
+            use super::*;
+            $(#[test] fn $name() { super::$name(&Drill::start(Mode::Single)); })*
+        }
+
+        mod four {
+            use super::*;
+            $(#[test] fn $name() { super::$name(&Drill::start(Mode::Four)); })*
+        }
+    };
+}
+
+scenes! {
+    /// The first PuRo lost the message. The sender is told to come again, and nothing half-delivered is seen.
+    fn s3_down_at_delivery(drill) {
+        let system = &drill.system;
+        system.deliver("alice@example.test", &message("before", "x\r\n"));
+        drill.s3.take_down();
+        for size in [10, 2_000_000] {
+            let mail = message("refused", &format!("{}\r\n", "x".repeat(70)).repeat(size / 72 + 1));
+            let reply = system.try_deliver("alice@example.test", &mail).expect_err("nothing can be kept");
+            assert!(reply.starts_with("451 4."), "{reply}");
+        }
+        let mut pop3 = system.pop3_as("alice");
+        pop3.command("STAT", "+OK 1 ");
+        pop3.command("QUIT", "+OK");
+        drill.s3.bring_up();
+        wait_until("mail is taken again", || {
+            system.try_deliver("alice@example.test", &message("after", "x\r\n")).ok()
+        });
+        let mails = system.fetch("alice");
+        assert_eq!(mails.len(), 2, "the one before and the one after");
+        assert!(mails[1].ends_with(&message("after", "x\r\n")));
+    }
+
+    /// The first PuRo sent an empty message, which the client then deleted.
+    fn s3_down_at_retr(drill) {
+        let system = &drill.system;
+        let mail = message("whole", "every octet\r\n");
+        system.deliver("alice@example.test", &mail);
+        let mut open = system.pop3_as("alice");
+        drill.s3.take_down();
+        let mut new = system.pop3_as("alice");
+        for pop3 in [&mut open, &mut new] {
+            pop3.command("RETR 1", "-ERR [SYS/TEMP]");
+            pop3.command("TOP 1 0", "-ERR [SYS/TEMP]");
+            pop3.command("STAT", "+OK 1 ");
+            pop3.command("LIST 1", "+OK 1 ");
+        }
+        drill.s3.bring_up();
+        wait_until("the message can be read", || open.ask("RETR 1", "+OK").ok());
+        assert!(open.multi_line().ends_with(&mail));
+        new.command("RETR 1", "+OK");
+        assert!(new.multi_line().ends_with(&mail));
+    }
+
+    /// The first PuRo said +OK 0 0: to its user the mailbox had been emptied.
+    fn dynamodb_down_at_stat(drill) {
+        let system = &drill.system;
+        system.deliver("alice@example.test", &message("kept", "x\r\n"));
+        let mut open = system.pop3_as("alice");
+        drill.dynamodb.take_down();
+        // A session that began before has its snapshot, and can change nothing.
+        open.command("STAT", "+OK 1 ");
+        open.command("DELE 1", "+OK");
+        open.command("QUIT", "-ERR [SYS/TEMP]");
+        for _ in 0..3 {
+            let reply = system.try_fetch("alice").expect_err("no maildrop to be seen");
+            assert!(reply.starts_with("-ERR [SYS/TEMP]"), "{reply}");
+        }
+        let mut waiting = system.pop3();
+        waiting.command("USER alice@example.test", "+OK");
+        waiting.command(&format!("PASS {}", puro_e2e::PASSWORD), "-ERR [SYS/TEMP]");
+        let reply = system.try_deliver("alice@example.test", &message("x", "x\r\n")).unwrap_err();
+        assert!(reply.starts_with("451 4."), "{reply}");
+        drill.dynamodb.bring_up();
+        wait_until("the maildrop can be seen", || {
+            waiting.ask("USER alice@example.test", "+OK").unwrap();
+            waiting.ask(&format!("PASS {}", puro_e2e::PASSWORD), "+OK").ok()
+        });
+        waiting.command("STAT", "+OK 1 ");
+        assert_eq!(system.fetch("alice").len(), 1);
+    }
+
+    fn dynamodb_refuses(drill) {
+        outage(drill, &drill.dynamodb);
+    }
+
+    fn s3_refuses(drill) {
+        outage(drill, &drill.s3);
+    }
+
+    /// It takes requests and never answers: to be told from a slow one by nothing but time.
+    fn dynamodb_is_silent(drill) {
+        all(drill, &drill.dynamodb, SILENCE);
+    }
+
+    fn s3_is_silent(drill) {
+        all(drill, &drill.s3, SILENCE);
+    }
+
+    fn dynamodb_throttles(drill) {
+        all(drill, &drill.dynamodb, Fault::Throttle);
+    }
+
+    fn s3_throttles(drill) {
+        all(drill, &drill.s3, Fault::Throttle);
+    }
+
+    fn dynamodb_does_and_says_500(drill) {
+        all(drill, &drill.dynamodb, Fault::ErrorAfter);
+    }
+
+    fn s3_does_and_says_500(drill) {
+        all(drill, &drill.s3, Fault::ErrorAfter);
+    }
+
+    fn dynamodb_cuts_its_answers(drill) {
+        all(drill, &drill.dynamodb, Fault::CutAnswer);
+    }
+
+    fn s3_cuts_its_answers(drill) {
+        all(drill, &drill.s3, Fault::CutAnswer);
+    }
+}
+
+/// Longer than anybody waits.
+const SILENCE: Fault = Fault::Delay(Duration::from_secs(600));
+
+/// Nothing gets through: senders and readers are told so as long as it lasts.
+fn outage(drill: &Drill, store: &FaultProxy) {
+    drill.under_load(|watch| {
+        store.take_down();
+        watch.more_put_off(6);
+        watch.more_turned_away(3);
+    });
+}
+
+/// Each request meets the fault.
+fn all(drill: &Drill, store: &FaultProxy, fault: Fault) {
+    drill.under_load(|watch| {
+        store.set(fault);
+        watch.more_faults(store, 8);
+        watch.more_put_off(4);
+    });
+}
+
+/// Part of the requests meet a fault of one kind, the others pass: what was begun has to be finished, or begun anew.
+fn some(mode: Mode, faults: &[Fault]) {
+    let drill = Drill::start(mode);
+    for (seed, fault) in (1..).zip(faults) {
+        println!("{fault:?}, seed {seed}");
+        storm(&drill, || Plan::seeded(seed).with(Rule::new(*fault).per_mille(250)));
+    }
+}
+
+/// Any request may meet any fault.
+fn mixtures(mode: Mode, seeds: impl IntoIterator<Item = u64>) {
+    let drill = Drill::start(mode);
+    for seed in seeds {
+        println!("a mixture, PURO_TEST_SEED={seed}");
+        storm(&drill, || Plan::mixture(seed, 150));
+    }
+}
+
+fn storm(drill: &Drill, plan: impl Fn() -> Plan) {
+    drill.under_load(|watch| {
+        drill.dynamodb.set(plan());
+        drill.s3.set(plan());
+        watch.more_faults(&drill.dynamodb, 60);
+        watch.more_faults(&drill.s3, 6);
+    });
+}
+
+#[test]
+fn some_requests_are_reset() {
+    some(Mode::Four, &[Fault::ResetBefore, Fault::ResetAfter]);
+}
+
+#[test]
+fn some_requests_fail() {
+    some(Mode::Four, &[Fault::ErrorBefore, Fault::ErrorAfter]);
+}
+
+#[test]
+fn some_requests_are_throttled_or_late() {
+    some(Mode::Single, &[Fault::Throttle, Fault::Delay(Duration::from_millis(700))]);
+}
+
+#[test]
+fn some_answers_are_cut() {
+    some(Mode::Single, &[Fault::CutAnswer]);
+}
+
+#[test]
+fn mixtures_before_one_process() {
+    mixtures(Mode::Single, 1..=2);
+}
+
+#[test]
+fn mixtures_before_four() {
+    mixtures(Mode::Four, 3..=4);
+}
+
+/// Another mixture in each run; the seed in the output makes it come again.
+#[test]
+fn a_mixture_of_the_day() {
+    let told = std::env::var("PURO_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    mixtures(Mode::Four, [told.unwrap_or(u64::from(now.subsec_nanos()))]);
+}
