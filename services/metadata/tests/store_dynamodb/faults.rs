@@ -1,14 +1,23 @@
 //! What a bad minute of DynamoDB looks like from above the store: nothing is applied twice, nothing that was applied is
 //! called refused, and what surely did not happen is told from what perhaps did.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, future::ready, sync::Arc, time::Duration};
 
-use puro_metadata::store::{
-    Check, Condition, Consistency, Item, ItemStore, Query, StoreError, Table, dynamodb::DynamoStore,
+use futures_util::{StreamExt as _, stream};
+use puro_api::model::Domain;
+use puro_metadata::{
+    Metadata, Snapshot,
+    store::{
+        Check, Condition, Consistency, Item, ItemStore, Query, StoreError, Table, dynamodb::DynamoStore,
+    },
 };
-use puro_stand_ins::{Fault, FaultProxy, Rule};
+use puro_stand_ins::{Fault, FaultProxy, Plan, Rule};
+use puro_types::{MailboxId, MessageId};
 
-use crate::rig::{add, always, fresh_behind, key, number};
+use crate::{
+    rig::{add, always, fresh_behind, key, number},
+    world::{MINUTE_MS, World, alone, message, new_user},
+};
 
 /// A store behind a proxy, and the same one without.
 struct Behind {
@@ -168,7 +177,7 @@ async fn a_slow_store_gathers_no_more_than_may_wait() {
     let source = crate::rig::source(Some(proxy.endpoint()));
     let connected = puro_metadata::setup::connect(&settings, &source).await.unwrap();
     proxy.set(Fault::Delay(Duration::from_millis(300)));
-    let store = std::sync::Arc::new(connected.store);
+    let store = Arc::new(connected.store);
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..100 {
         let store = store.clone();
@@ -182,4 +191,68 @@ async fn a_slow_store_gathers_no_more_than_may_wait() {
     let answers = calls.join_all().await;
     assert!(answers.iter().all(|answer| matches!(answer, Err(StoreError::Unavailable(_)))), "{answers:?}");
     assert!(store.gate().counts().refused >= 80, "{:?}", store.gate().counts());
+}
+
+/// A bad day: every fourth request meets a fault of some kind. What was acknowledged is there once, whatever was
+/// repeated; what was removed stays away; and when the day is over all goes on without a restart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn mail_outlives_a_bad_day() {
+    const DELIVERIES: u64 = 120;
+    let rig = behind().await;
+    let world = World::new();
+    let (straight, behind) = (Arc::new(rig.straight), Arc::new(rig.store));
+    let (sure, metadata) = (world.replica_on(straight.clone()), world.replica_on(behind));
+    let domain = Domain { name: "example.org".parse().unwrap(), catch_all: None };
+    sure.add_domain(&domain).await.unwrap();
+    let mailbox = sure.add_user(&new_user("ann@example.org")).await.unwrap().mailbox;
+
+    rig.proxy.set(Plan::mixture(20_261_123, 250));
+    let work = stream::iter(0..DELIVERIES).map(|number| {
+        let (metadata, delivery) = (metadata.clone(), alone(number, std::slice::from_ref(&mailbox)));
+        async move {
+            metadata.deliver(&delivery).await.is_ok().then(|| message(&delivery, &delivery.mailboxes[0]))
+        }
+    });
+    let acknowledged: BTreeSet<MessageId> = work.buffer_unordered(16).filter_map(ready).collect().await;
+    assert!(acknowledged.len() > 40, "{} were acknowledged", acknowledged.len());
+    assert!(rig.proxy.faults() > 30, "{} faults", rig.proxy.faults());
+
+    rig.proxy.clear();
+    // What waits in the queue is due within minutes.
+    for _ in 0..10 {
+        world.clock.advance_ms(MINUTE_MS);
+        while metadata.work_once().await.done > 0 {}
+    }
+    let listed = ids(&sure, &mailbox).await;
+    let once: BTreeSet<MessageId> = listed.iter().cloned().collect();
+    assert_eq!(once.len(), listed.len(), "none twice");
+    assert!(acknowledged.is_subset(&once), "none is missing");
+    assert_eq!(ids(&metadata, &mailbox).await, listed, "the replica that saw it all says the same");
+
+    rig.proxy.set(Plan::mixture(7, 250));
+    let mut removed = BTreeSet::new();
+    for chunk in listed.chunks(10) {
+        if metadata.remove(&mailbox, chunk).await.is_ok() {
+            removed.extend(chunk.iter().cloned());
+        }
+    }
+    assert!(!removed.is_empty(), "something was removed");
+    rig.proxy.clear();
+    let left = ids(&sure, &mailbox).await;
+    assert!(left.iter().all(|id| !removed.contains(id)), "what was removed is gone");
+    metadata.remove(&mailbox, &listed).await.unwrap();
+    assert_eq!(ids(&sure, &mailbox).await, []);
+    // A retry of any delivery finds the tombstone.
+    for number in 0..DELIVERIES {
+        metadata.deliver(&alone(number, std::slice::from_ref(&mailbox))).await.unwrap();
+    }
+    let back: BTreeSet<MessageId> = ids(&sure, &mailbox).await.into_iter().collect();
+    assert!(back.is_disjoint(&once), "nothing that was removed is back");
+}
+
+async fn ids(metadata: &Metadata, mailbox: &MailboxId) -> Vec<MessageId> {
+    match metadata.list(mailbox, 0).await.unwrap() {
+        Snapshot::Current(listing) => listing.messages.iter().map(|message| message.id.clone()).collect(),
+        Snapshot::Unchanged { .. } => panic!("unchanged, but nothing was known"),
+    }
 }

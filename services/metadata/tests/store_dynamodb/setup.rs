@@ -1,11 +1,14 @@
 //! Making the tables, describing them, changing their capacity, and starting without them.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, process::Stdio, sync::Arc, time::Duration};
 
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
 };
-use puro_api::model::ConfigEntry;
+use puro_api::{
+    AdminClient, Backend, Endpoint,
+    model::{ConfigEntry, Domain},
+};
 use puro_metadata::{
     Metadata,
     setup::{Connected, StoreReport, connect, init_tables, tables_status},
@@ -16,6 +19,12 @@ use puro_metadata::{
 };
 use puro_serve::config::Settings;
 use puro_stand_ins::FaultProxy;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    process::{Child, Command},
+    time::timeout,
+};
 
 use crate::{
     rig::{bare, fresh, settings, source},
@@ -142,43 +151,113 @@ async fn nobody_there_is_told_from_nothing_there() {
     assert!(matches!(error, TableError::Unavailable(_)), "{error:?}");
 }
 
-/// Runs the service as a process until it ends by itself.
-async fn start(variables: &[(&str, String)]) -> std::process::Output {
-    let folder = tempfile::tempdir().unwrap();
-    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_puro-metadata"));
-    for name in ["PURO_TEST_DYNAMODB", "PURO_TEST_S3"] {
-        command.env_remove(name);
-    }
+/// Returns the service as a process on DynamoDB, with nothing of it from the environment of the tests.
+fn service_process(folder: &Path, variables: &[(&str, String)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_puro-metadata"));
     command
         .kill_on_drop(true)
         .envs(variables.iter().map(|(name, value)| (*name, value.as_str())))
         .env("PURO_METADATA_STORE", "dynamodb")
         .env("PURO_METADATA_LISTEN", "127.0.0.1:0")
-        .env("PURO_ADMIN_LISTEN", "")
-        .env("PURO_DATA_DIR", folder.path());
-    tokio::time::timeout(std::time::Duration::from_secs(60), command.output()).await.unwrap().unwrap()
+        .env("PURO_ADMIN_LISTEN", "127.0.0.1:0")
+        .env("PURO_DATA_DIR", folder.join("data"))
+        .env("PURO_PORTS_FILE", folder.join("ports"));
+    command
+}
+
+/// Runs the service until it ends by itself.
+async fn refused(variables: &[(&str, String)]) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = service_process(folder.path(), variables);
+    let output = timeout(Duration::from_secs(60), command.output()).await.unwrap().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
 #[tokio::test]
 async fn a_service_without_its_tables_says_what_to_run() {
     let mut variables = puro_stand_ins::dynamodb().environment().to_vec();
     variables.push(("PURO_DYNAMODB_TABLE_PREFIX", puro_stand_ins::fresh_name()));
-    let output = start(&variables).await;
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(69), "{said}");
+    let (code, said) = refused(&variables).await;
+    assert_eq!(code, Some(69), "{said}");
     assert!(said.contains("run `puro store init`") && said.contains("-meta_mail"), "{said}");
 }
 
 #[tokio::test]
 async fn a_service_without_a_region_says_so() {
-    let variables = [
-        ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
-        ("AWS_REGION", String::new()),
-        ("AWS_DEFAULT_REGION", String::new()),
-        ("AWS_CONFIG_FILE", "/nonexistent".to_owned()),
-    ];
-    let output = start(&variables).await;
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(69), "{said}");
+    let mut variables = puro_stand_ins::dynamodb().environment().to_vec();
+    variables.retain(|(name, _)| *name != "AWS_REGION");
+    variables.push(("AWS_REGION", String::new()));
+    variables.push(("AWS_DEFAULT_REGION", String::new()));
+    variables.push(("AWS_CONFIG_FILE", "/nonexistent".to_owned()));
+    let (code, said) = refused(&variables).await;
+    assert_eq!(code, Some(69), "{said}");
     assert!(said.contains("AWS_REGION"), "{said}");
+}
+
+/// Returns where the service listens, once it has told.
+async fn ports(child: &mut Child, folder: &Path) -> BTreeMap<String, SocketAddr> {
+    let told = timeout(Duration::from_secs(60), async {
+        loop {
+            if let Ok(text) = std::fs::read_to_string(folder.join("ports")) {
+                return text;
+            }
+            assert_eq!(child.try_wait().unwrap(), None, "it has ended");
+            tokio::task::yield_now().await;
+        }
+    });
+    let told = told.await.unwrap();
+    let entry = |entry: &str| {
+        let (name, address) = entry.split_once(':').unwrap();
+        (name.trim_matches('"').to_owned(), address.trim_matches('"').parse().unwrap())
+    };
+    told.trim().trim_matches(['{', '}']).split(',').map(entry).collect()
+}
+
+async fn metrics(address: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn a_running_service_tells_what_dynamodb_bills_and_changes_its_tables() {
+    let connected = fresh().await;
+    let settings = settings_of(&connected);
+    let mut variables = puro_stand_ins::dynamodb().environment().to_vec();
+    variables.push(("PURO_DYNAMODB_TABLE_PREFIX", settings.dynamodb.table_prefix.clone()));
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = service_process(folder.path(), &variables);
+    let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+    let ports = ports(&mut child, folder.path()).await;
+
+    let there = vec![ports["metadata"]];
+    let admin = AdminClient::new(Backend::new(Endpoint::Addresses(there), Default::default()));
+    let domain = Domain { name: "example.org".parse().unwrap(), catch_all: None };
+    admin.add_domain(domain).await.unwrap();
+    for (name, value) in [("read_capacity_units", "9"), ("write_capacity_units", "8")] {
+        admin.set_config(ConfigEntry { name: name.to_owned(), value: value.to_owned() }).await.unwrap();
+    }
+    let report = tables_status(&connected).await.unwrap();
+    assert_eq!(billing(&report, &connected, Table::User), Billing::Provisioned { read: 9, write: 8 });
+
+    let text = metrics(ports["admin"]).await;
+    let value = |name: &str, labels: &[&str]| {
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(name) && labels.iter().all(|label| line.contains(label)));
+        line.unwrap_or_else(|| panic!("no {name} {labels:?} in {text}"))
+            .rsplit(' ')
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(value("puro_metadata_dynamodb_write_units_total", &["table=\"domain\"", "verb=\"put\""]), "1");
+    assert_eq!(value("puro_metadata_dynamodb_write_units_total", &["table=\"config\"", "verb=\"put\""]), "2");
+    assert_eq!(value("puro_metadata_write_units_total", &["table=\"domain\""]), "1", "the counted ones too");
+    assert_eq!(value("puro_metadata_dynamodb_read_units_total", &["table=\"config\"", "verb=\"get\""]), "4");
+    assert_eq!(value("puro_metadata_dynamodb_is_down", &[]), "0");
+    child.start_kill().unwrap();
+    child.wait().await.unwrap();
 }
