@@ -7,8 +7,8 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 use prost::Message as Wire;
 use puro_api::{
     model::{
-        Account, Alias, ConfigEntry, Delivered, Delivery, Domain, Message, NewUser, Part, Refusal, Removal,
-        Resolution, Segment, StoreStatus, Target, User, UserStatus,
+        Account, Alias, ConfigEntry, Delivered, Delivery, Domain, LeftOut, Message, NewUser, Part, Refusal,
+        Removal, Resolution, Segment, StoreStatus, Target, Targets, User, UserStatus,
     },
     pb::{blob::v1 as blob, metadata::v1 as metadata},
 };
@@ -121,9 +121,13 @@ fn removal() -> impl Strategy<Value = Removal> {
 fn resolution() -> impl Strategy<Value = Resolution> {
     use Refusal::{AliasLoop, Disabled, NotLocal, OverQuota, UnknownUser};
     let target = (mailbox(), email()).prop_map(|(mailbox, email)| Target { mailbox, email });
+    let refusal = select(vec![UnknownUser, NotLocal, OverQuota, Disabled, AliasLoop]);
+    let left_out =
+        (option::of(mailbox()), refusal.clone()).prop_map(|(mailbox, reason)| LeftOut { mailbox, reason });
+    let targets = (vec(target, 1..6), vec(left_out, 0..4));
     prop_oneof![
-        vec(target, 1..6).prop_map(Resolution::Targets),
-        select(vec![UnknownUser, NotLocal, OverQuota, Disabled, AliasLoop]).prop_map(Resolution::Refusal),
+        targets.prop_map(|(targets, left_out)| Resolution::Targets(Targets { targets, left_out })),
+        refusal.prop_map(Resolution::Refusal),
     ]
 }
 

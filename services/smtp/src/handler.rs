@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 use bytes::Bytes;
 use puro_api::{
     Failure,
-    model::{MAILBOXES_MAX, Refusal, Resolution},
+    model::{LeftOut, MAILBOXES_MAX, Refusal, Resolution, Targets},
 };
 use puro_serve::driver::{End, Handler};
 use puro_session::sasl::Credentials;
@@ -41,13 +41,20 @@ const TOO_MANY_MESSAGES: Answer =
 const TOO_MANY_MAILBOXES: Answer =
     Answer::Rejected { code: 452, status: "4.5.3", text: "Too many recipients" };
 
+/// Where mail for a recipient goes, and where it does not.
+#[derive(Debug)]
+struct Route {
+    mailboxes: Vec<MailboxId>,
+    left_out: Vec<LeftOut>,
+}
+
 /// Answers one session's questions.
 pub struct SessionHandler {
     shared: Arc<Shared>,
     who: Who,
     since: Instant,
     /// Where mail for the accepted recipients of the transaction goes, by the address as it stood in RCPT.
-    routes: HashMap<String, Vec<MailboxId>>,
+    routes: HashMap<String, Route>,
     message: Option<Message>,
     /// Who is logged in.
     account: Option<String>,
@@ -123,13 +130,14 @@ impl SessionHandler {
             }
         }
         let verdict = match self.shared.clients.directory.resolve(&address, size_bytes).await {
-            Ok(Resolution::Targets(targets)) => {
-                let mailboxes: usize = self.routes.values().map(Vec::len).sum();
+            Ok(Resolution::Targets(Targets { targets, left_out })) => {
+                let mailboxes: usize = self.routes.values().map(|route| route.mailboxes.len()).sum();
                 // The first is taken whatever it is: 452 for it would be said again and again.
                 if !first && mailboxes.saturating_add(targets.len()) > MAILBOXES_MAX {
                     return TOO_MANY_MAILBOXES;
                 }
-                self.routes.insert(address, targets.into_iter().map(|target| target.mailbox).collect());
+                let mailboxes = targets.into_iter().map(|target| target.mailbox).collect();
+                self.routes.insert(address, Route { mailboxes, left_out });
                 Some(RecipientVerdict::Accepted)
             }
             Ok(Resolution::Refusal(refusal)) => Some(verdict(refusal)),
@@ -168,9 +176,10 @@ impl SessionHandler {
         let submission = envelope.account.is_some().then(|| trace.submission());
         let filter = HeaderFilter::new(Rules { prepend: trace.fields(), submission });
         let upload = self.shared.clients.blob.store(&id);
-        let mailboxes = routes.into_iter().flatten().cloned();
+        let mailboxes = routes.iter().flat_map(|route| &route.mailboxes).cloned();
+        let left_out = routes.iter().flat_map(|route| &route.left_out).cloned();
         let span = std::mem::replace(&mut self.transaction, Span::none());
-        self.message = Some(Message::begin(id, envelope, mailboxes, filter, upload, span));
+        self.message = Some(Message::begin(id, envelope, (mailboxes, left_out), filter, upload, span));
         Answer::Ready
     }
 
@@ -280,7 +289,7 @@ impl Handler<Session> for SessionHandler {
     }
 }
 
-fn verdict(refusal: Refusal) -> RecipientVerdict {
+pub(crate) fn verdict(refusal: Refusal) -> RecipientVerdict {
     match refusal {
         Refusal::UnknownUser => RecipientVerdict::UnknownUser,
         Refusal::NotLocal => RecipientVerdict::NotLocal,

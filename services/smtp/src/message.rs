@@ -6,7 +6,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use puro_api::{
     DeliveryClient, Failure, StoreStream,
-    model::{Delivered, Delivery, Owners},
+    model::{Delivered, Delivery, LeftOut, Owners},
 };
 use puro_smtp_session::Envelope;
 use puro_types::{MailboxId, TransactionId};
@@ -24,6 +24,8 @@ pub(crate) struct Facts {
     pub(crate) protocol: &'static str,
     pub(crate) recipients: usize,
     pub(crate) mailboxes: usize,
+    /// Members of aliases that it does not reach.
+    pub(crate) left_out: Vec<LeftOut>,
     pub(crate) begun: Instant,
 }
 
@@ -50,11 +52,11 @@ pub(crate) enum Refused {
 }
 
 impl Message {
-    /// Begins a message to these mailboxes, doubles left out.
+    /// Begins a message to these mailboxes, and not to those members of aliases; doubles do not matter.
     pub(crate) fn begin(
         id: TransactionId,
         envelope: &Envelope,
-        mailboxes: impl IntoIterator<Item = MailboxId>,
+        (mailboxes, left_out): (impl IntoIterator<Item = MailboxId>, impl IntoIterator<Item = LeftOut>),
         filter: HeaderFilter,
         upload: StoreStream,
         span: Span,
@@ -62,6 +64,10 @@ impl Message {
         let mut seen = HashSet::new();
         let mailboxes: Vec<MailboxId> =
             mailboxes.into_iter().filter(|mailbox| seen.insert(mailbox.clone())).collect();
+        // What one address does not reach another may.
+        let is_missed =
+            |member: &LeftOut| member.mailbox.as_ref().is_none_or(|mailbox| seen.insert(mailbox.clone()));
+        let left_out = left_out.into_iter().filter(is_missed).collect();
         span.record("queue_id", tracing::field::display(&id));
         let facts = Facts {
             id,
@@ -70,6 +76,7 @@ impl Message {
             protocol: envelope.protocol,
             recipients: envelope.recipients.len(),
             mailboxes: mailboxes.len(),
+            left_out,
             begun: now(),
         };
         Self { facts, span, mailboxes, filter, upload, pieces: Vec::new() }

@@ -1,17 +1,20 @@
 //! What a transaction leaves behind: one log line, and the metrics.
 
-use std::{net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use opentelemetry::{
     KeyValue,
     metrics::{Counter, Histogram},
 };
-use puro_api::model::Delivered;
+use puro_api::model::{Delivered, LeftOut};
 use puro_serve::{driver::End, telemetry};
 use puro_smtp_session::{GivenUp, RecipientVerdict, Session};
 use tracing::Level;
 
-use crate::message::{Facts, now};
+use crate::{
+    handler::verdict,
+    message::{Facts, now},
+};
 
 /// The instruments; all sessions share them.
 #[derive(Debug)]
@@ -20,6 +23,7 @@ pub(crate) struct Metrics {
     recipients: Counter<u64>,
     messages: Counter<u64>,
     message_bytes: Counter<u64>,
+    left_out: Counter<u64>,
     acceptance: Histogram<f64>,
 }
 
@@ -88,6 +92,7 @@ impl Metrics {
             recipients: meter.u64_counter("puro_smtp_recipients").build(),
             messages: meter.u64_counter("puro_smtp_messages").build(),
             message_bytes: meter.u64_counter("puro_smtp_message_bytes").build(),
+            left_out: meter.u64_counter("puro_smtp_left_out").build(),
             acceptance: telemetry::seconds("puro_smtp_acceptance_seconds"),
         }
     }
@@ -109,22 +114,30 @@ impl Metrics {
 
     /// `None`: the directory did not answer.
     pub(crate) fn recipient(&self, verdict: Option<RecipientVerdict>) {
-        let verdict = match verdict {
-            Some(RecipientVerdict::Accepted) => "accepted",
-            Some(RecipientVerdict::UnknownUser) => "unknown_user",
-            Some(RecipientVerdict::NotLocal) => "not_local",
-            Some(RecipientVerdict::OverQuota) => "over_quota",
-            Some(RecipientVerdict::Disabled) => "disabled",
-            Some(RecipientVerdict::AliasLoop) => "alias_loop",
-            Some(RecipientVerdict::Invalid) => "invalid",
-            None => "unavailable",
-        };
+        let verdict = verdict.map_or("unavailable", word);
         self.recipients.add(1, &[KeyValue::new("verdict", verdict)]);
+    }
+
+    /// Members of aliases that an accepted message does not reach.
+    fn left_out(&self, number: usize, reason: &'static str) {
+        self.left_out.add(u64::try_from(number).unwrap_or(u64::MAX), &[KeyValue::new("reason", reason)]);
     }
 
     /// From the last octet to the moment when the message was durable.
     pub(crate) fn acceptance(&self, took: Duration) {
         self.acceptance.record(took.as_secs_f64(), &[]);
+    }
+}
+
+fn word(verdict: RecipientVerdict) -> &'static str {
+    match verdict {
+        RecipientVerdict::Accepted => "accepted",
+        RecipientVerdict::UnknownUser => "unknown_user",
+        RecipientVerdict::NotLocal => "not_local",
+        RecipientVerdict::OverQuota => "over_quota",
+        RecipientVerdict::Disabled => "disabled",
+        RecipientVerdict::AliasLoop => "alias_loop",
+        RecipientVerdict::Invalid => "invalid",
     }
 }
 
@@ -142,6 +155,7 @@ pub(crate) fn message_ended(metrics: &Metrics, who: &Who, facts: &Facts, size_by
     let delivered = match outcome {
         Outcome::Accepted(delivered) => {
             metrics.message_bytes.add(size_bytes, &[]);
+            left_out(metrics, facts);
             Some(delivered)
         }
         _ => None,
@@ -156,6 +170,7 @@ pub(crate) fn message_ended(metrics: &Metrics, who: &Who, facts: &Facts, size_by
         sender_domain = facts.sender_domain.as_deref().unwrap_or("<>"),
         recipients = facts.recipients,
         mailboxes = facts.mailboxes,
+        left_out = facts.left_out.len(),
         delivered = delivered.map(|delivered| delivered.delivered),
         queued = delivered.map(|delivered| delivered.queued),
         size_bytes,
@@ -163,6 +178,20 @@ pub(crate) fn message_ended(metrics: &Metrics, who: &Who, facts: &Facts, size_by
         duration_ms = millis(now().saturating_duration_since(facts.begun)),
         "message"
     );
+}
+
+/// Tells who does not get a message though their alias does: neither the sender nor they hear of it from anybody else.
+fn left_out(metrics: &Metrics, facts: &Facts) {
+    let mut members: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
+    for LeftOut { mailbox, reason } in &facts.left_out {
+        let mailbox = mailbox.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
+        members.entry(word(verdict(*reason))).or_default().push(mailbox);
+    }
+    for (reason, mailboxes) in members {
+        metrics.left_out(mailboxes.len(), reason);
+        let mailboxes = mailboxes.join(" ");
+        tracing::info!(queue_id = %facts.id, reason, mailboxes, "members of an alias do not get the message");
+    }
 }
 
 /// Writes the session's line. What went well has told all that matters in its transactions' lines; what did not (a

@@ -7,8 +7,8 @@ use puro_api::{
     model::Message,
     pb::metadata::v1::{
         AuthenticateRequest, AuthenticateResponse, CheckSenderRequest, CheckSenderResponse, DeliverRequest,
-        DeliverResponse, ListRequest, ListResponse, Refusal, RemoveRequest, RemoveResponse, ResolveRequest,
-        ResolveResponse, Target, Targets, delivery_service_server::DeliveryService,
+        DeliverResponse, LeftOut, ListRequest, ListResponse, Refusal, RemoveRequest, RemoveResponse,
+        ResolveRequest, ResolveResponse, Target, Targets, delivery_service_server::DeliveryService,
         directory_service_server::DirectoryService, maildrop_service_server::MaildropService,
         resolve_response::Outcome,
     },
@@ -47,7 +47,8 @@ impl DirectoryService for Services {
         Ok(Response::new(AuthenticateResponse { email: ACCOUNT.to_owned(), mailbox }))
     }
 
-    /// Addresses of local.example: `user-abc` are the mailboxes a, b and c.
+    /// Addresses of local.example: `user-abc` are the mailboxes a, b and c; behind a further `-` are those that are over
+    /// quota and left out, where 0 is none at all.
     async fn resolve(&self, request: Request<ResolveRequest>) -> Result<Response<ResolveResponse>, Status> {
         self.called("resolve", &request)?;
         let ResolveRequest { address, size_bytes } = request.into_inner();
@@ -74,11 +75,24 @@ fn outcome(address: &str) -> Result<Outcome, Failure> {
         ("away", _) => Outcome::Refusal(Refusal::Disabled.into()),
         ("circle", _) => Outcome::Refusal(Refusal::AliasLoop.into()),
         (local, "local.example") => match local.strip_prefix("user-") {
-            Some(letters) => Outcome::Targets(Targets { targets: letters.chars().map(target).collect() }),
+            Some(letters) => {
+                let (taking, full) = letters.split_once('-').unwrap_or((letters, ""));
+                Outcome::Targets(Targets {
+                    targets: taking.chars().map(target).collect(),
+                    left_out: full.chars().map(left_out).collect(),
+                })
+            }
             None => Outcome::Refusal(Refusal::UnknownUser.into()),
         },
         _ => Outcome::Refusal(Refusal::NotLocal.into()),
     })
+}
+
+fn left_out(letter: char) -> LeftOut {
+    match letter {
+        '0' => LeftOut { mailbox: String::new(), reason: Refusal::UnknownUser.into() },
+        letter => LeftOut { mailbox: mailbox(letter).to_string(), reason: Refusal::OverQuota.into() },
+    }
 }
 
 fn target(letter: char) -> Target {

@@ -17,10 +17,28 @@ pub struct Account {
 /// Where mail for an address goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resolution {
-    /// To these mailboxes, at least one.
-    Targets(Vec<Target>),
+    /// To these mailboxes.
+    Targets(Targets),
     /// Nowhere here.
     Refusal(Refusal),
+}
+
+/// The mailboxes that mail for an address goes to, after aliases.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Targets {
+    /// At least one.
+    pub targets: Vec<Target>,
+    /// Members of an alias that the mail does not reach, though it reaches others.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A member of an alias that takes no mail now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its mailbox, if it stands for one.
+    pub mailbox: Option<MailboxId>,
+    /// Why.
+    pub reason: Refusal,
 }
 
 /// One mailbox that mail for an address goes to.
@@ -75,6 +93,42 @@ impl From<Target> for pb::Target {
     }
 }
 
+impl TryFrom<pb::LeftOut> for LeftOut {
+    type Error = Malformed;
+
+    fn try_from(wire: pb::LeftOut) -> Result<Self, Malformed> {
+        let mailbox = (!wire.mailbox.is_empty()).then(|| parse("mailbox", &wire.mailbox)).transpose()?;
+        Ok(Self { mailbox, reason: wire.reason().try_into()? })
+    }
+}
+
+impl From<LeftOut> for pb::LeftOut {
+    fn from(left_out: LeftOut) -> Self {
+        let mailbox = left_out.mailbox.map(|mailbox| mailbox.to_string()).unwrap_or_default();
+        Self { mailbox, reason: pb::Refusal::from(left_out.reason).into() }
+    }
+}
+
+impl TryFrom<pb::Targets> for Targets {
+    type Error = Malformed;
+
+    fn try_from(wire: pb::Targets) -> Result<Self, Malformed> {
+        if wire.targets.is_empty() {
+            return Err(Malformed::new("targets", "there is none"));
+        }
+        Ok(Self { targets: each(wire.targets)?, left_out: each(wire.left_out)? })
+    }
+}
+
+impl From<Targets> for pb::Targets {
+    fn from(Targets { targets, left_out }: Targets) -> Self {
+        Self {
+            targets: targets.into_iter().map(Into::into).collect(),
+            left_out: left_out.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
 impl TryFrom<pb::Refusal> for Refusal {
     type Error = Malformed;
 
@@ -108,10 +162,7 @@ impl TryFrom<pb::ResolveResponse> for Resolution {
     fn try_from(wire: pb::ResolveResponse) -> Result<Self, Malformed> {
         use pb::resolve_response::Outcome;
         match wire.outcome.ok_or_else(|| Malformed::new("outcome", "missing"))? {
-            Outcome::Targets(targets) if targets.targets.is_empty() => {
-                Err(Malformed::new("targets", "there is none"))
-            }
-            Outcome::Targets(targets) => Ok(Self::Targets(each(targets.targets)?)),
+            Outcome::Targets(targets) => Ok(Self::Targets(targets.try_into()?)),
             Outcome::Refusal(refusal) => {
                 let known = pb::Refusal::try_from(refusal).unwrap_or(pb::Refusal::Unspecified);
                 Ok(Self::Refusal(known.try_into()?))
@@ -124,9 +175,7 @@ impl From<Resolution> for pb::ResolveResponse {
     fn from(resolution: Resolution) -> Self {
         use pb::resolve_response::Outcome;
         let outcome = match resolution {
-            Resolution::Targets(targets) => {
-                Outcome::Targets(pb::Targets { targets: targets.into_iter().map(Into::into).collect() })
-            }
+            Resolution::Targets(targets) => Outcome::Targets(targets.into()),
             Resolution::Refusal(refusal) => Outcome::Refusal(pb::Refusal::from(refusal).into()),
         };
         Self { outcome: Some(outcome) }
@@ -149,7 +198,11 @@ mod tests {
     #[test]
     fn targets_come_back_as_they_went() {
         let target = Target { mailbox: MailboxId::new([3; 12]), email: "me@example.org".parse().unwrap() };
-        let resolution = Resolution::Targets(vec![target]);
+        let left_out = vec![
+            LeftOut { mailbox: Some(MailboxId::new([4; 12])), reason: Refusal::OverQuota },
+            LeftOut { mailbox: None, reason: Refusal::UnknownUser },
+        ];
+        let resolution = Resolution::Targets(Targets { targets: vec![target], left_out });
         assert_eq!(Resolution::try_from(pb::ResolveResponse::from(resolution.clone())), Ok(resolution));
     }
 
@@ -158,7 +211,7 @@ mod tests {
         use pb::resolve_response::Outcome;
         let outcomes = [
             None,
-            Some(Outcome::Targets(pb::Targets { targets: Vec::new() })),
+            Some(Outcome::Targets(pb::Targets { targets: Vec::new(), left_out: Vec::new() })),
             Some(Outcome::Refusal(0)),
             Some(Outcome::Refusal(77)),
         ];

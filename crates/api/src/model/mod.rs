@@ -11,7 +11,7 @@ mod transfer;
 pub use admin::{Alias, ConfigEntry, Domain, NewUser, Page, StoreStatus, User, UserStatus};
 pub use audit::{AuditEvent, AuditFinding, AuditKind, AuditPhase, AuditSummary};
 pub use blob::{Labelled, Part, Segment, SegmentPage};
-pub use directory::{Account, Refusal, Resolution, Target};
+pub use directory::{Account, LeftOut, Refusal, Resolution, Target, Targets};
 pub use mail::{Delivered, Delivery, Listing, MAILBOXES_MAX, Message, Removal};
 pub use owners::Owners;
 pub use transfer::{

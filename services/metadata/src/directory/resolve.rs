@@ -5,11 +5,12 @@
 //! active account that a look at the table finds.
 //!
 //! Mail for an alias goes to those of its targets that take mail. A target that is over quota or disabled is left out
-//! while another takes the mail, so that one full mailbox does not silence a group; if none does, the sender is told so.
+//! while another takes the mail, so that one full mailbox does not silence a group; the answer names it. If none takes
+//! the mail, the sender is told so.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use puro_api::model::{Refusal, Resolution, Target};
+use puro_api::model::{LeftOut, Refusal, Resolution, Target, Targets};
 use puro_types::{EmailAddress, MailboxId};
 
 use super::{stored_address, without_tag};
@@ -51,6 +52,7 @@ impl Metadata {
         let address = self.parse_recipient(address).await?;
         let mut targets = BTreeMap::new();
         let mut refusal = None;
+        let mut left_out = BTreeMap::new();
         let mut pending = vec![Pending { address, path: Vec::new() }];
         let mut looked_at = 0;
         let mut ahead = BTreeMap::new();
@@ -62,7 +64,11 @@ impl Metadata {
             match self.find(&address, ahead.remove(&address.key())).await? {
                 Found::Account(account) => match self.refusal(&account, size_bytes).await? {
                     None => drop(targets.insert(account.mailbox, account.email)),
-                    Some(reason) => refusal = refusal.or(Some(reason)),
+                    Some(reason) => {
+                        refusal = refusal.or(Some(reason));
+                        let key = account.mailbox.to_string();
+                        left_out.insert(key, LeftOut { mailbox: Some(account.mailbox), reason });
+                    }
                 },
                 Found::Others(key, others) => {
                     if path.contains(&key) || path.len() >= DEPTH_MAX {
@@ -74,7 +80,8 @@ impl Metadata {
                     pending.extend(others.map(|address| Pending { address, path: path.clone() }));
                 }
                 Found::NotLocal if path.is_empty() => return Ok(Resolution::Refusal(Refusal::NotLocal)),
-                Found::NotLocal | Found::Nobody => {}
+                Found::NotLocal => drop(left_out.insert(address.key(), nowhere(Refusal::NotLocal))),
+                Found::Nobody => drop(left_out.insert(address.key(), nowhere(Refusal::UnknownUser))),
             }
         }
         if targets.is_empty() {
@@ -83,7 +90,8 @@ impl Metadata {
         let target = |(mailbox, email): (MailboxId, String)| -> Result<Target, MetadataError> {
             Ok(Target { mailbox, email: stored_address(&email)? })
         };
-        Ok(Resolution::Targets(targets.into_iter().map(target).collect::<Result<_, _>>()?))
+        let targets = targets.into_iter().map(target).collect::<Result<_, _>>()?;
+        Ok(Resolution::Targets(Targets { targets, left_out: left_out.into_values().collect() }))
     }
 
     async fn parse_recipient(&self, address: &str) -> Result<EmailAddress, MetadataError> {
@@ -189,4 +197,9 @@ impl Metadata {
         let is_over = bytes.saturating_add(size_bytes.max(1)) > account.quota_bytes;
         Ok(is_over.then_some(Refusal::OverQuota))
     }
+}
+
+/// A member of an alias that stands for no mailbox.
+fn nowhere(reason: Refusal) -> LeftOut {
+    LeftOut { mailbox: None, reason }
 }

@@ -7,7 +7,7 @@ use puro_metadata::{
     MetadataError,
     store::faulty::{Calls, Fault, FaultPlan},
 };
-use puro_types::{ByteSize, EmailAddress};
+use puro_types::{ByteSize, EmailAddress, MailboxId};
 
 use crate::world::{World, alone, new_user};
 
@@ -33,11 +33,22 @@ async fn resolve(world: &World, to: &str) -> Result<Vec<String>, Refusal> {
 async fn resolve_sized(world: &World, to: &str, size_bytes: u64) -> Result<Vec<String>, Refusal> {
     match world.metadata.resolve(to, size_bytes).await.unwrap() {
         Resolution::Targets(targets) => {
-            let mut emails: Vec<String> = targets.iter().map(|target| target.email.to_string()).collect();
+            let mut emails: Vec<String> =
+                targets.targets.iter().map(|target| target.email.to_string()).collect();
             emails.sort();
             Ok(emails)
         }
         Resolution::Refusal(refusal) => Err(refusal),
+    }
+}
+
+/// Returns the members of an alias that mail for it does not reach, and why.
+async fn left_out(world: &World, to: &str) -> Vec<(Option<MailboxId>, Refusal)> {
+    match world.metadata.resolve(to, 0).await.unwrap() {
+        Resolution::Targets(targets) => {
+            targets.left_out.into_iter().map(|member| (member.mailbox, member.reason)).collect()
+        }
+        Resolution::Refusal(refusal) => panic!("{refusal:?}"),
     }
 }
 
@@ -79,6 +90,11 @@ async fn aliases() {
     assert_eq!(resolve(&world, "all@example.org").await, found(&["ann", "bob"]));
     assert_eq!(resolve(&world, "all+tag@example.org").await, found(&["ann", "bob"]));
     alias(&world, "dangling@example.org", &["nobody@example.org"]).await;
+    assert_eq!(left_out(&world, "all@example.org").await, []);
+    alias(&world, "partly@example.org", &["ann@example.org", "nobody@example.org", "dangling@example.org"])
+        .await;
+    assert_eq!(resolve(&world, "partly@example.org").await, found(&["ann"]));
+    assert_eq!(left_out(&world, "partly@example.org").await, [(None, Refusal::UnknownUser)]);
     assert_eq!(resolve(&world, "dangling@example.org").await, Err(Refusal::UnknownUser));
     alias(&world, "one@example.org", &["two@example.org"]).await;
     alias(&world, "two@example.org", &["one@example.org"]).await;
@@ -143,6 +159,17 @@ async fn quotas_and_disabled_accounts() {
     assert_eq!(resolve(&world, "bob@example.org").await, Err(Refusal::Disabled));
     alias(&world, "group@example.org", &["ann@example.org", "bob@example.org", "carl@example.org"]).await;
     assert_eq!(resolve(&world, "group@example.org").await, found(&["ann"]));
+    // Nobody is left out without a word, and nobody twice.
+    alias(&world, "all@example.org", &["group@example.org", "bob@example.org", "bob+tag@example.org"]).await;
+    let bob = world.metadata.user(&address("bob@example.org")).await.unwrap().mailbox;
+    let mut expected = vec![(Some(bob), Refusal::Disabled), (Some(carl.mailbox), Refusal::OverQuota)];
+    expected.sort_by(|(one, _), (other, _)| one.cmp(other));
+    for to in ["group@example.org", "all@example.org"] {
+        let mut members = left_out(&world, to).await;
+        members.sort_by(|(one, _), (other, _)| one.cmp(other));
+        assert_eq!(members, expected, "{to}");
+    }
+    assert_eq!(left_out(&world, "ann@example.org").await, []);
     alias(&world, "off@example.org", &["bob@example.org"]).await;
     assert_eq!(resolve(&world, "off@example.org").await, Err(Refusal::Disabled));
 }

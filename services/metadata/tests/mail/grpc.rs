@@ -79,7 +79,7 @@ async fn an_account_from_its_making_to_its_end(world: World) {
     let Resolution::Targets(targets) = directory.resolve("ann+tag@example.org", 5).await.unwrap() else {
         panic!("refused")
     };
-    assert_eq!(targets[0].mailbox, ann.mailbox);
+    assert_eq!(targets.targets[0].mailbox, ann.mailbox);
     let stranger = directory.resolve("ann@example.com", 0).await.unwrap();
     assert_eq!(stranger, Resolution::Refusal(Refusal::NotLocal));
     assert!(directory.check_sender("ann@example.org", &"ann+x@example.org".parse().unwrap()).await.unwrap());

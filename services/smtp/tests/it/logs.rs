@@ -1,7 +1,7 @@
 //! What a transaction writes to the log.
 
 use puro_api::Failure;
-use puro_scripted::{Log, Services};
+use puro_scripted::{Log, Services, mailbox};
 use puro_types::ByteSize;
 use tokio::io::AsyncWriteExt;
 
@@ -167,5 +167,36 @@ async fn a_failure_names_the_client_and_the_message() {
             messages.iter().filter(|line| line.contains(&queue_id)).count(),
             usize::from(is_of_message)
         );
+    }
+}
+
+/// A full mailbox does not silence a group, and whoever misses a message can find out which. What reaches a mailbox by
+/// another address is not missed, and what is not accepted nobody misses.
+#[tokio::test(start_paused = true)]
+async fn members_that_a_message_does_not_reach_are_named() {
+    let group = ["user-ab-cde0@local.example", "user-f-c@local.example", "user-d@local.example"];
+    for (fails, is_told) in [("nothing", true), ("deliver", false)] {
+        let log = Log::begin();
+        let services = Services::default();
+        services.fail(fails, Failure::Unavailable("gone".to_owned()));
+        Front::new(&services).send(&group, "A: 1\r\n").await;
+        let delivered: Vec<_> =
+            services.state().delivered.iter().map(|delivery| delivery.mailboxes.clone()).collect();
+        let expected = ['a', 'b', 'f', 'd'].map(|letter| mailbox(letter).to_string()).to_vec();
+        assert_eq!(delivered, if is_told { vec![expected] } else { Vec::new() });
+        let missed = log.lines("do not get the message");
+        assert_eq!(missed.len(), if is_told { 2 } else { 0 }, "{missed:?}");
+        let full = ['c', 'e'].map(|letter| mailbox(letter).to_string()).join(" ");
+        for (line, (reason, mailboxes)) in
+            missed.iter().zip([("over_quota", full), ("unknown_user", "none".to_owned())])
+        {
+            for (key, value) in [("queue_id", QUEUE_ID), ("reason", reason), ("mailboxes", &mailboxes)] {
+                let part = format!("\"{key}\":\"{value}\"");
+                assert!(line.contains(&part) && line.contains("\"level\":\"INFO\""), "{part} in {line}");
+            }
+        }
+        let lines = log.lines("\"message\":\"message\"");
+        assert!(lines[0].contains("\"mailboxes\":4") && lines[0].contains("\"left_out\":3"), "{lines:?}");
+        assert!(log.lines("local.example").is_empty());
     }
 }
