@@ -214,12 +214,11 @@ impl Setting for ServiceUrl {
 
 /// Makes a type a setting that is one of a few words.
 macro_rules! words {
-    ($name:ident { $( $variant:ident = $word:literal, )* } $( not yet [$($absent:literal),*] )?) => {
+    ($name:ident { $( $variant:ident = $word:literal, )* }) => {
         impl Setting for $name {
             fn read(raw: Raw<'_>) -> Result<Self, String> {
                 match raw.text()? {
                     $( $word => Ok(Self::$variant), )*
-                    $( $( $absent => Err(concat!("\"", $absent, "\" is not in this build yet").to_owned()), )* )?
                     other => Err(format!("{other:?} is not one of {}", [$($word),*].join(", "))),
                 }
             }
@@ -240,7 +239,7 @@ words! {
 macro_rules! choices {
     ($(
         $(#[doc = $doc:literal])*
-        $name:ident $( not yet [$($absent:literal),*] )? {
+        $name:ident {
             $( $(#[doc = $variant_doc:literal])* $variant:ident = $word:literal, )*
         }
     )*) => { $(
@@ -250,7 +249,7 @@ macro_rules! choices {
             $( $(#[doc = $variant_doc])* $variant, )*
         }
 
-        words! { $name { $( $variant = $word, )* } $( not yet [$($absent),*] )? }
+        words! { $name { $( $variant = $word, )* } }
     )* };
 }
 
