@@ -55,6 +55,8 @@ failures! {
     Invalid = InvalidArgument, "INVALID", "invalid: {0}";
     /// Bad credentials, for whatever reason.
     Unauthenticated = Unauthenticated, "UNAUTHENTICATED", "bad credentials: {0}";
+    /// It is too large and will always be; a smaller one may do.
+    TooLarge = OutOfRange, "TOO_LARGE", "too large: {0}";
     /// A limit is reached; less of it, or later.
     Exhausted = ResourceExhausted, "EXHAUSTED", "limit reached: {0}";
     /// Cannot be done now; nothing was changed. Try again later.

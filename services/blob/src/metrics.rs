@@ -105,6 +105,7 @@ impl Metrics {
             Failure::FailedPrecondition(_) => "failed_precondition",
             Failure::Invalid(_) => "invalid",
             Failure::Unauthenticated(_) => "unauthenticated",
+            Failure::TooLarge(_) => "too_large",
             Failure::Exhausted(_) => "exhausted",
             Failure::Unavailable(_) => "unavailable",
             Failure::OutcomeUnknown(_) => "outcome_unknown",

@@ -41,6 +41,10 @@ const TOO_MANY_MESSAGES: Answer =
 const TOO_MANY_MAILBOXES: Answer =
     Answer::Rejected { code: 452, status: "4.5.3", text: "Too many recipients" };
 
+/// The store's own limit; the machine knows what is set (RFC 1870 section 6.3).
+const TOO_LARGE: Answer =
+    Answer::Rejected { code: 552, status: "5.3.4", text: "Message size exceeds the limit" };
+
 /// Where mail for a recipient goes, and where it does not.
 #[derive(Debug)]
 struct Route {
@@ -100,6 +104,8 @@ impl SessionHandler {
             Ok(Some(account)) => (Login::Good, Answer::Authenticated { account: account.email.key() }),
             // What is no login name at all is as wrong as a wrong one.
             Ok(None) | Err(Failure::Invalid(_)) => (Login::BadCredentials, Answer::BadCredentials),
+            // The service that does so tells of it, and of how many there are.
+            Err(Failure::Exhausted(_)) => (Login::PutOff, Answer::Unavailable),
             Err(failure) => (Login::Unavailable, self.unavailable("authenticate", None, &failure)),
         };
         if login == Login::BadCredentials {
@@ -196,6 +202,10 @@ impl SessionHandler {
                     text: "Too many hops, this message goes round",
                 }
             }
+            Err(Refused::Failure(Failure::TooLarge(_))) => {
+                self.message_ended(Outcome::TooLarge);
+                TOO_LARGE
+            }
             Err(Refused::Failure(failure)) => {
                 let id = message.facts.id.clone();
                 self.message_ended(Outcome::Unavailable);
@@ -217,6 +227,10 @@ impl SessionHandler {
                 metrics.acceptance(now().saturating_duration_since(begun));
                 record::message_ended(metrics, &self.who, &facts, size_bytes, Outcome::Accepted(delivered));
                 Answer::Accepted { queue_id: facts.id.to_string() }
+            }
+            Err(Failure::TooLarge(_)) => {
+                record::message_ended(metrics, &self.who, &facts, size_bytes, Outcome::TooLarge);
+                TOO_LARGE
             }
             Err(failure) => {
                 record::message_ended(metrics, &self.who, &facts, size_bytes, Outcome::Unavailable);

@@ -26,7 +26,10 @@ fn come(number: usize, to: std::net::SocketAddr) -> (Raw, String) {
 fn clients_leave_descriptors_to_everything_else() {
     raise_own_limit();
     let mut system = System::start_with(Mode::Single, &[(OPEN_FILES, "1024")]);
-    assert!(system.process("puro").log().contains("more than the limit of open files"), "the operator is told");
+    assert!(
+        system.process("puro").log().contains("more than the limit of open files"),
+        "the operator is told"
+    );
     let (mut inside, mut refused) = ([Vec::new(), Vec::new()], [0, 0]);
     for number in 0..CLIENTS {
         let (port, welcome, refusal) = match number % 2 {
@@ -64,5 +67,7 @@ fn clients_leave_descriptors_to_everything_else() {
     system.operator(&["user", "list"]).ok();
 
     drop(inside);
-    puro_e2e::wait_until("there is room again", || system.try_deliver("bob@example.test", b"A: 1\r\n\r\nx\r\n").ok());
+    puro_e2e::wait_until("there is room again", || {
+        system.try_deliver("bob@example.test", b"A: 1\r\n\r\nx\r\n").ok()
+    });
 }

@@ -61,6 +61,17 @@ fn the_largest_message_is_set() {
     assert!(reply.starts_with("250 "), "{reply}");
 }
 
+/// It is the front end's own affair: the blob service has no limit that would have to be set with it.
+#[test]
+fn the_largest_message_is_set_on_the_front_end_alone() {
+    let mut system = System::start(Mode::Four);
+    system.restart_with("puro-smtp", &[("PURO_SMTP_MAX_MESSAGE_BYTES", "70000000")]);
+    let text = message("large", &format!("{}\r\n", "n".repeat(76)).repeat(800_000));
+    assert!(text.len() > 62_000_000, "more than the default");
+    system.deliver("alice@example.test", &text);
+    assert!(system.fetch("alice")[0].ends_with(&text));
+}
+
 #[test]
 fn the_most_recipients_are_set() {
     let system = start(&[("PURO_SMTP_MAX_RECIPIENTS", "100")]);
@@ -211,6 +222,22 @@ fn a_silent_handshake_is_ended() {
     }
 }
 
+/// For trials: mail goes through, and nothing of it is left in the data folder or after a restart.
+#[test]
+fn stores_in_memory_keep_nothing() {
+    let mut system = start(&[("PURO_METADATA_STORE", "memory"), ("PURO_BLOB_STORE", "memory")]);
+    system.deliver("alice@example.test", &message("fleeting", "x\r\n"));
+    assert!(system.fetch("alice")[0].ends_with(&message("fleeting", "x\r\n")));
+    for folder in ["metadata", "blob"] {
+        assert!(!system.data().join(folder).exists(), "{folder}");
+    }
+    system.process("puro").terminate();
+    assert_eq!(system.process("puro").exit_code(), Some(0));
+    system.restart("puro");
+    let reply = system.try_deliver("alice@example.test", b"x\r\n").expect_err("alice is forgotten");
+    assert!(reply.starts_with("550 "), "{reply}");
+}
+
 /// Each message waits for others, as long as it is set; they then share a write.
 #[test]
 fn the_blob_service_lingers() {
@@ -245,6 +272,7 @@ fn what_is_out_of_bounds_is_refused() {
         ("PURO_SMTP_MAX_RECIPIENTS", "99", "smtp.max_recipients"),
         ("PURO_SMTP_MAX_RECIPIENTS", "10001", "smtp.max_recipients"),
         ("PURO_SMTP_MAX_MESSAGE_BYTES", "65535", "smtp.max_message_bytes"),
+        ("PURO_SMTP_MAX_MESSAGE_BYTES", "1001MiB", "smtp.max_message_bytes"),
         ("PURO_SMTP_MAX_CONNECTIONS", "0", "smtp.max_connections"),
         ("PURO_SMTP_DATA_TIMEOUT", "0s", "smtp.data_timeout"),
         ("PURO_BLOB_LINGER_MS", "1001", "blob.linger_ms"),

@@ -339,7 +339,7 @@ async fn refused_messages(served: &Served) {
         }
     }
     let outcome = served.store(&message(MESSAGE_MAX + 100, 9).slice(..=MESSAGE_MAX)).await;
-    assert!(matches!(outcome, Err(Failure::Exhausted(_))), "{outcome:?}");
+    assert!(matches!(outcome, Err(Failure::TooLarge(_))), "{outcome:?}");
 }
 
 /// Uploads whose client goes away before their end. Returns the segments that were stored among them.

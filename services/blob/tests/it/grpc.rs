@@ -38,7 +38,7 @@ async fn failures_keep_their_kind() {
     faulty.set(Faults::Script((1..100).map(|call| (call, Fault::FlipBit(2000))).collect()));
     assert!(matches!(served.read(&location, Part::Message).await, Err(Failure::DataLoss(_))));
     faulty.set(Faults::Script(Vec::new()));
-    assert!(matches!(served.store(&message(3_000_001, 3)).await, Err(Failure::Exhausted(_))));
+    assert!(matches!(served.store(&message(3_000_001, 3)).await, Err(Failure::TooLarge(_))));
     served.client.delete_segments(std::slice::from_ref(&location.object_name)).await.unwrap();
     let gone = served.read(&location, Part::Message).await;
     assert!(matches!(gone, Err(Failure::NotFound(_) | Failure::DataLoss(_))), "{gone:?}");

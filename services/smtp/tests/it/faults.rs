@@ -32,6 +32,19 @@ async fn whatever_fails_is_451_and_the_next_try_works() {
     }
 }
 
+/// Tried again it would be too large again.
+#[tokio::test(start_paused = true)]
+async fn what_the_store_finds_too_large_is_refused_for_good() {
+    for (method, lines) in [("store", 1), ("store", 200_000), ("store at the end", 1)] {
+        let services = Services::default();
+        services.fail(method, Failure::TooLarge("1 octet".to_owned()));
+        let message = format!("A: 1\r\n\r\n{}", "0123456789\r\n".repeat(lines));
+        let reply = Front::new(&services).send(&RECIPIENT, &message).await;
+        assert_eq!(reply, "552 5.3.4 Message size exceeds the limit", "{method}, {lines} lines");
+        assert!(services.state().delivered.is_empty());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_in_the_middle_of_a_large_message() {
     let services = Services::default();
@@ -53,7 +66,8 @@ async fn a_store_that_fails_in_the_middle_of_a_large_message() {
 /// The password was not looked at, so it is not called wrong: many programs forget one that is.
 #[tokio::test(start_paused = true)]
 async fn a_login_that_is_put_off_is_not_refused() {
-    for failure in [Failure::Exhausted("too many failed".to_owned()), Failure::Unavailable("gone".to_owned())] {
+    for failure in [Failure::Exhausted("too many failed".to_owned()), Failure::Unavailable("gone".to_owned())]
+    {
         let services = Services::default();
         services.fail("authenticate", failure);
         let replies = Front::new(&services).dialogue("AUTH PLAIN AGEAYg==\r\nQUIT\r\n").await;
