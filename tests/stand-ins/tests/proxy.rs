@@ -157,6 +157,24 @@ fn a_delay_takes_its_time() {
     assert!(began.elapsed() >= delay);
 }
 
+/// The client is told nothing; the request comes to the server when another one has overtaken it.
+#[test]
+fn a_late_request_is_overtaken() {
+    let server = Server::start();
+    let proxy = FaultProxy::start(Service::S3, &server.url());
+    proxy.set(Rule::new(Fault::Late(Duration::from_millis(300))).at_most(1));
+    let error = Client::connect(&proxy).ask(PUT).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    Client::connect(&proxy).ask(GET).unwrap();
+    assert!(server.seen()[0].starts_with("GET "));
+    let began = Instant::now();
+    while server.seen().len() < 2 {
+        assert!(began.elapsed() < Duration::from_secs(10), "it never came");
+        thread::yield_now();
+    }
+    assert!(server.seen()[1].ends_with("\r\n\r\nbody"), "{:?}", server.seen());
+}
+
 #[test]
 fn faults_are_chosen_by_operation_and_end() {
     let server = Server::start();

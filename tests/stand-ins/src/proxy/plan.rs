@@ -11,6 +11,8 @@ pub enum Fault {
     ResetBefore,
     /// The server has done what was asked; the connection is reset instead of an answer.
     ResetAfter,
+    /// The connection is reset; the server gets the request after this time all the same, when others have overtaken it.
+    Late(Duration),
     /// The server's way to say "slower": ProvisionedThroughputExceededException, or 503 SlowDown. Nothing is done.
     Throttle,
     /// 500, and nothing is done.
@@ -22,11 +24,12 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// One of each kind; the delay is a short one.
-    pub const EACH: [Self; 7] = [
+    /// One of each kind; times are short.
+    pub const EACH: [Self; 8] = [
         Self::Delay(Duration::from_millis(300)),
         Self::ResetBefore,
         Self::ResetAfter,
+        Self::Late(Duration::from_millis(500)),
         Self::Throttle,
         Self::ErrorBefore,
         Self::ErrorAfter,
@@ -196,7 +199,7 @@ mod tests {
         assert!((900..1100).contains(&met.len()), "{}", met.len());
         for fault in Fault::EACH {
             let times = met.iter().filter(|other| **other == fault).count();
-            assert!(times > 90, "{fault:?} {times} times");
+            assert!(times > 80, "{fault:?} {times} times");
         }
     }
 

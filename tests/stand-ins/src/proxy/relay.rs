@@ -29,6 +29,9 @@ use super::{Service, plan::Fault, state::State};
 
 type Answer = Response<UnsyncBoxBody<Bytes, Broken>>;
 
+/// A request on its way to the server.
+type Question = Request<UnsyncBoxBody<Bytes, hyper::Error>>;
+
 /// Why a connection ends without an answer: the plan says so, or the server did not answer.
 #[derive(Debug)]
 enum Broken {
@@ -92,7 +95,7 @@ impl Relay {
     async fn connection(self, stream: TcpStream, end: CancellationToken) {
         let _ = stream.set_nodelay(true);
         let Ok(handle) = SockRef::from(&stream).try_clone() else { return };
-        let line = Line { relay: self, upstream: tokio::sync::Mutex::default(), client: Some(handle).into() };
+        let line = Line { upstream: Upstream::new(self.upstream), relay: self, client: Some(handle).into() };
         let line = Arc::new(line);
         let answering = line.clone();
         let service = service_fn(move |request| {
@@ -112,7 +115,7 @@ impl Relay {
 /// One client's connection and the one to the server behind it.
 struct Line {
     relay: Relay,
-    upstream: tokio::sync::Mutex<Option<SendRequest<Incoming>>>,
+    upstream: Upstream,
     client: std::sync::Mutex<Option<Socket>>,
 }
 
@@ -122,16 +125,20 @@ impl Line {
         let (head, body) = request.into_parts();
         let method = head.method.clone();
         let fault = self.relay.state.meet(&service.operation(&head));
-        let request = Request::from_parts(head, body);
+        let request = Request::from_parts(head, body.boxed_unsync());
         match fault {
-            None => self.pass(request).await.map(whole),
+            None => self.upstream.pass(request).await.map(whole),
             Some(Fault::Delay(time)) => {
                 tokio::time::sleep(time).await;
-                self.pass(request).await.map(whole)
+                self.upstream.pass(request).await.map(whole)
+            }
+            Some(Fault::Late(time)) => {
+                self.later(time, request).await?;
+                Err(self.reset())
             }
             Some(Fault::ResetBefore) => Err(self.reset()),
             Some(Fault::ResetAfter) => {
-                read(self.pass(request).await?.into_body()).await?;
+                read(self.upstream.pass(request).await?.into_body()).await?;
                 Err(self.reset())
             }
             Some(Fault::Throttle) => {
@@ -143,11 +150,11 @@ impl Line {
                 Ok(service.internal_error(&method).map(ours))
             }
             Some(Fault::ErrorAfter) => {
-                read(self.pass(request).await?.into_body()).await?;
+                read(self.upstream.pass(request).await?.into_body()).await?;
                 Ok(service.internal_error(&method).map(ours))
             }
             Some(Fault::CutAnswer) => {
-                let answer = self.pass(request).await?;
+                let answer = self.upstream.pass(request).await?;
                 // Without a body there is nothing to be cut but the answer itself.
                 if answer.body().is_end_stream() {
                     return Err(self.reset());
@@ -157,43 +164,21 @@ impl Line {
         }
     }
 
-    /// Passes a request on and returns the server's answer. A connection that the server closed while it was idle is
-    /// replaced; the request was not sent then.
-    async fn pass(&self, mut request: Request<Incoming>) -> Result<Response<Incoming>, Broken> {
-        let mut upstream = self.upstream.lock().await;
-        loop {
-            let kept = upstream.take().filter(|sender| !sender.is_closed());
-            let new = kept.is_none();
-            let mut sender = match kept {
-                Some(sender) => sender,
-                None => self.connect().await?,
-            };
-            if let Err(error) = sender.ready().await {
-                if new {
-                    return Err(error.into());
-                }
-                continue;
+    /// Takes a request whole, and passes it on when this connection is gone.
+    async fn later(&self, time: Duration, request: Question) -> Result<(), Broken> {
+        let (head, body) = request.into_parts();
+        let body = http_body_util::Full::new(body.collect().await?.to_bytes());
+        let request =
+            Request::from_parts(head, body.map_err(|never: Infallible| match never {}).boxed_unsync());
+        let upstream = Upstream::new(self.relay.upstream);
+        tokio::spawn(async move {
+            tokio::time::sleep(time).await;
+            // Nobody waits for the answer.
+            if let Ok(answer) = upstream.pass(request).await {
+                let _ = read(answer.into_body()).await;
             }
-            match sender.try_send_request(request).await {
-                Ok(answer) => {
-                    *upstream = Some(sender);
-                    return Ok(answer);
-                }
-                Err(mut failed) => match failed.take_message() {
-                    Some(unsent) if !new => request = unsent,
-                    _ => return Err(failed.into_error().into()),
-                },
-            }
-        }
-    }
-
-    async fn connect(&self) -> Result<SendRequest<Incoming>, Broken> {
-        let stream = TcpStream::connect(self.relay.upstream).await.map_err(Broken::Unreachable)?;
-        let _ = stream.set_nodelay(true);
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        // Ends when the sender is dropped.
-        tokio::spawn(connection);
-        Ok(sender)
+        });
+        Ok(())
     }
 
     /// Makes the connection end with a reset; hyper drops it when it is given an error.
@@ -211,6 +196,57 @@ impl Line {
     }
 }
 
+/// The way to the server: one connection, kept while it lives.
+struct Upstream {
+    server: SocketAddr,
+    kept: tokio::sync::Mutex<Option<SendRequest<UnsyncBoxBody<Bytes, hyper::Error>>>>,
+}
+
+impl Upstream {
+    fn new(server: SocketAddr) -> Self {
+        Self { server, kept: tokio::sync::Mutex::default() }
+    }
+
+    /// Passes a request on and returns the server's answer. A connection that the server closed while it was idle is
+    /// replaced; the request was not sent then.
+    async fn pass(&self, mut request: Question) -> Result<Response<Incoming>, Broken> {
+        let mut place = self.kept.lock().await;
+        loop {
+            let kept = place.take().filter(|sender| !sender.is_closed());
+            let new = kept.is_none();
+            let mut sender = match kept {
+                Some(sender) => sender,
+                None => self.connect().await?,
+            };
+            if let Err(error) = sender.ready().await {
+                if new {
+                    return Err(error.into());
+                }
+                continue;
+            }
+            match sender.try_send_request(request).await {
+                Ok(answer) => {
+                    *place = Some(sender);
+                    return Ok(answer);
+                }
+                Err(mut failed) => match failed.take_message() {
+                    Some(unsent) if !new => request = unsent,
+                    _ => return Err(failed.into_error().into()),
+                },
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<SendRequest<UnsyncBoxBody<Bytes, hyper::Error>>, Broken> {
+        let stream = TcpStream::connect(self.server).await.map_err(Broken::Unreachable)?;
+        let _ = stream.set_nodelay(true);
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        // Ends when the sender is dropped.
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+}
+
 fn whole(answer: Response<Incoming>) -> Answer {
     answer.map(|body| body.map_err(Broken::Upstream).boxed_unsync())
 }
@@ -220,7 +256,7 @@ fn ours(body: http_body_util::Full<Bytes>) -> UnsyncBoxBody<Bytes, Broken> {
 }
 
 /// Reads a body to its end and keeps nothing.
-async fn read(mut body: Incoming) -> Result<(), Broken> {
+async fn read(mut body: impl Body<Data = Bytes, Error = hyper::Error> + Unpin) -> Result<(), Broken> {
     while let Some(frame) = body.frame().await {
         frame?;
     }
