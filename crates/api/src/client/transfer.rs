@@ -63,8 +63,8 @@ impl TransferClient {
         account.and_then(TryInto::try_into).map_err(Malformed::in_answer)
     }
 
-    /// Lists messages of a mailbox, the deleted ones of the last day among them, a page at a time: those with ids behind
-    /// `after`, up to `until` if that is given. At most `page_size`, or 0 for the service's choice.
+    /// Lists messages of a mailbox, the deleted ones of the last day among them, a page at a time: those with ids
+    /// behind `after`, up to `until` if that is given. At most `page_size`, or 0 for the service's choice.
     ///
     /// # Errors
     /// As above.

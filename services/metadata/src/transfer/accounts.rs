@@ -75,8 +75,8 @@ impl Metadata {
     /// Makes an account that is closed until its mail is in, or finds it. `import` names the export that it is from.
     ///
     /// # Errors
-    /// `AlreadyExists` where the address is an alias's, or a user's who is different and not to be overwritten; `Refused`
-    /// where the domain is not served; `Invalid`.
+    /// `AlreadyExists` where the address is an alias's, or a user's who is different and not to be overwritten;
+    /// `Refused` where the domain is not served; `Invalid`.
     pub async fn put_account_record(
         &self,
         record: &AccountRecord,
@@ -121,7 +121,8 @@ impl Metadata {
         Err(MetadataError::Unavailable(format!("{} is being changed by others", wanted.email)))
     }
 
-    /// Writes an account in place of what was found. One that was not there, and one that got another mailbox, is closed.
+    /// Writes an account in place of what was found. One that was not there, and one that got another mailbox, is
+    /// closed.
     async fn write_account(
         &self,
         wanted: &Account,
@@ -209,8 +210,8 @@ impl Metadata {
         Err(MetadataError::Unavailable(format!("{email} is being changed by others")))
     }
 
-    /// Makes sure that a mailbox has a folder that is not given up, and whose version is beyond the one that it had where
-    /// it comes from: a front end may remember a listing of that one.
+    /// Makes sure that a mailbox has a folder that is not given up, and whose version is beyond the one that it had
+    /// where it comes from: a front end may remember a listing of that one.
     async fn ensure_folder(&self, mailbox: &MailboxId, record: &FolderRecord) -> Result<(), MetadataError> {
         let key = || folder_key(mailbox);
         for _ in 0..RACES_MAX {

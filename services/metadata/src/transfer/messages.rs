@@ -1,7 +1,8 @@
 //! Messages under the ids that they have.
 //!
-//! The order is that of a delivery: the bytes were stored before, the items come, then one bump of the folder for all of
-//! them. A crash between leaves messages that are there and unannounced; the import is run again, finds them, and bumps.
+//! The order is that of a delivery: the bytes were stored before, the items come, then one bump of the folder for all
+//! of them. A crash between leaves messages that are there and unannounced; the import is run again, finds them, and
+//! bumps.
 
 use std::collections::BTreeSet;
 
@@ -77,7 +78,8 @@ impl Metadata {
     /// Puts messages whose bytes are stored, and tells of each what became of it. `undelete`: tombstones give way.
     ///
     /// # Errors
-    /// `NotFound` where the mailbox was removed; `Invalid`; `Unavailable` or `OutcomeUnknown` where some may be missing.
+    /// `NotFound` where the mailbox was removed; `Invalid`; `Unavailable` or `OutcomeUnknown` where some may be
+    /// missing.
     pub async fn put_messages(
         &self,
         mailbox: &MailboxId,

@@ -2,17 +2,17 @@
 //!
 //! An account that is imported is made closed: it is disabled, so that senders are put off and nobody sees half a
 //! mailbox, and its item names the import that fills it. It is opened by one conditional write of that item when all of
-//! its mail is in. So a crash leaves accounts that are closed and waiting, never one that is open and lacks mail, and the
-//! next run of the same import finds out from the item itself how far the last one came:
+//! its mail is in. So a crash leaves accounts that are closed and waiting, never one that is open and lacks mail, and
+//! the next run of the same import finds out from the item itself how far the last one came:
 //! * `filling ID`: nobody could log in since the account was made. Whatever is a tombstone there belongs to an account
 //!   that was removed before, and gives way.
 //! * `done ID`: the mail was in. What is missing since then was deleted by its user, and is not put again.
 //! * neither: the account was there before. Missing messages are added; a tombstone is a message that its user deleted
 //!   within the last day, and stays one.
 //!
-//! The account comes before its folder and its messages. The job that empties the mailbox of an account that was removed
-//! looks for the account again before it removes what it has listed ([`crate::cleanup`]), so it never takes a message
-//! that was put here.
+//! The account comes before its folder and its messages. The job that empties the mailbox of an account that was
+//! removed looks for the account again before it removes what it has listed ([`crate::cleanup`]), so it never takes a
+//! message that was put here.
 
 mod accounts;
 mod messages;

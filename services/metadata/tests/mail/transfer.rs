@@ -128,7 +128,8 @@ async fn an_account_is_closed_until_its_mail_is_in() {
 #[tokio::test(start_paused = true)]
 async fn what_is_different_is_refused_unless_it_is_to_be_overwritten() {
     let (from, record) = source().await;
-    let changes: [(&str, fn(&mut AccountRecord)); 4] = [
+    type Change = fn(&mut AccountRecord);
+    let changes: [(&str, Change); 4] = [
         ("password", |record| {
             record.password_hash = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned().into()
         }),

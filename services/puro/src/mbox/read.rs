@@ -23,8 +23,8 @@ const LINE_MAX: u64 = 64 * 1024;
 
 /// Finds the messages of an mbox file: the octets from behind the separator to before the blank line that ends each.
 ///
-/// A separator is a line that begins with `From ` and tells a time, at the start of the file or behind a blank line: body
-/// text that was left unquoted passes for text nearly always.
+/// A separator is a line that begins with `From ` and tells a time, at the start of the file or behind a blank line:
+/// body text that was left unquoted passes for text nearly always.
 pub(crate) fn messages(mut file: impl BufRead) -> io::Result<Vec<Range<u64>>> {
     let mut found: Vec<Range<u64>> = Vec::new();
     let mut line = Vec::new();

@@ -8,8 +8,8 @@
 //! mail/MAILBOX/new/…              the messages, a file each, octet for octet (a Maildir)
 //! ```
 //!
-//! The manifest's checksum covers files.jsonl, which covers the records, which cover the messages. A mailbox that is not
-//! finished has `messages.partial.jsonl` instead.
+//! The manifest's checksum covers files.jsonl, which covers the records, which cover the messages. A mailbox that is
+//! not finished has `messages.partial.jsonl` instead.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions},

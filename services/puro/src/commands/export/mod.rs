@@ -1,12 +1,12 @@
 //! `puro export`: a copy of the whole system, or of some users, in a folder.
 //!
 //! The system goes on meanwhile. Each list of records is as it was when it was read, and each mailbox has every message
-//! that was there all the time while it was being read; what comes or goes at the same time may be in it or not. Nothing
-//! is half in it: a message that is deleted while it is being copied is copied whole, since its bytes outlive it by a
-//! quarter of an hour, or left out.
+//! that was there all the time while it was being read; what comes or goes at the same time may be in it or not.
+//! Nothing is half in it: a message that is deleted while it is being copied is copied whole, since its bytes outlive
+//! it by a quarter of an hour, or left out.
 //!
-//! An export that was interrupted is given the same folder again. Records are read anew; a mailbox goes on behind the last
-//! message that is on the disk for sure. The manifest is written last, and only then is the export complete.
+//! An export that was interrupted is given the same folder again. Records are read anew; a mailbox goes on behind the
+//! last message that is on the disk for sure. The manifest is written last, and only then is the export complete.
 
 pub(super) mod layout;
 mod mail;
@@ -30,12 +30,12 @@ use layout::{FORMAT, MAIL, MANIFEST, Manifest, Totals, at};
 /// another system, whatever its stores.
 ///
 /// FOLDER is made, for its owner's eyes only: it holds mail and password hashes. Beside lists of records (JSON, one a
-/// line) it has a Maildir for each mailbox, with the messages octet for octet as POP3 gives them. The checksum of everything
-/// is noted; `puro import FOLDER` checks it.
+/// line) it has a Maildir for each mailbox, with the messages octet for octet as POP3 gives them. The checksum of
+/// everything is noted; `puro import FOLDER` checks it.
 ///
-/// The system may be in use. Each mailbox is as at the time when it is read. When the export is interrupted, run it again
-/// with the same FOLDER and it goes on where it was. It is complete when this command ends with 0, or with 1 because some
-/// messages could not be read, which it then names.
+/// The system may be in use. Each mailbox is as at the time when it is read. When the export is interrupted, run it
+/// again with the same FOLDER and it goes on where it was. It is complete when this command ends with 0, or with 1
+/// because some messages could not be read, which it then names.
 #[derive(Debug, Args)]
 pub(crate) struct Request {
     /// The folder to make, or one whose export was interrupted

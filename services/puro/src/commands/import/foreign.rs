@@ -1,8 +1,8 @@
 //! Mail of other programs, as new messages of one user.
 //!
 //! A message's id is made of the time at which it came and a hash of its octets and the mailbox, as a delivery's is of
-//! transaction and mailbox. The mailbox is asked for the hashes that it has, live or deleted within the last day: what is
-//! there is not stored again, whatever time it was given then.
+//! transaction and mailbox. The mailbox is asked for the hashes that it has, live or deleted within the last day: what
+//! is there is not stored again, whatever time it was given then.
 
 use std::{collections::HashMap, path::PathBuf, time::SystemTime};
 
@@ -57,13 +57,15 @@ struct Summary {
 pub(super) async fn run(
     session: &Session,
     email: &EmailAddress,
-    files: &[PathBuf],
+    files: Vec<PathBuf>,
     wish: Wish,
 ) -> Result<(), Fault> {
     let user = session.metadata(session.admin.user(email).await)?;
     // All are looked at before the first is put: a name that was mistyped changes nothing.
-    let found: Vec<Draft> =
-        files.iter().map(|file| find(file, wish.quoting)).collect::<Result<Vec<_>, _>>()?.concat();
+    let mut found: Vec<Draft> = Vec::new();
+    for file in files {
+        found.extend(aside(move || find(&file, wish.quoting)).await??);
+    }
     let bar = progress(found.iter().map(|draft| draft.length).sum());
     let known = known(session, &user).await?;
     let room =
@@ -90,6 +92,11 @@ pub(super) async fn run(
             Err(Fault::Refused(format!("{failed} messages could not be imported; they are named above")))
         }
     }
+}
+
+/// Reads files off this thread, which has connections to look after.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Fault::System(error.into()))
 }
 
 /// Returns the hashes of the messages that a mailbox has, each with whether it is deleted.
@@ -127,7 +134,8 @@ impl Import<'_> {
     async fn batch(&mut self, drafts: &[Draft]) -> Result<(), Fault> {
         let mut wanted = Vec::new();
         for draft in drafts {
-            match draft.learn() {
+            let reading = draft.clone();
+            match aside(move || reading.learn()).await? {
                 Ok(learned) => wanted.extend(self.consider(draft, learned)),
                 Err(error) => self.fail(draft, &error.to_string()),
             }

@@ -26,7 +26,7 @@ use crate::{
     commands::{
         Session,
         export::{
-            layout::{MAIL, MESSAGES, MessageLine, Records, USERS, UserLine},
+            layout::{FILES, MAIL, MESSAGES, MessageLine, Records, USERS, UserLine},
             progress,
         },
     },
@@ -58,47 +58,7 @@ pub(super) async fn run(session: &Session, folder: &Path, wish: Wish) -> Result<
     let bar = progress(export.manifest.totals.bytes);
     if let Some(users) = export.file(USERS)? {
         for user in Records::<UserLine>::open(&users)? {
-            let user = user?;
-            let status = accounts::status(&user);
-            let email = user.email.clone();
-            let mailbox: MailboxId = parse(&users, &user.mailbox)?;
-            let path = export.file(&format!("{MAIL}/{mailbox}/{MESSAGES}"))?;
-            // Found as it was left a moment ago; where it was refused it is refused again, and was counted.
-            let put = match accounts::account(session, &export, user, wish.overwrite).await {
-                Ok(put) => put,
-                Err(Fault::Call(
-                    _,
-                    Failure::AlreadyExists(_) | Failure::FailedPrecondition(_) | Failure::Invalid(_),
-                )) => {
-                    continue;
-                }
-                Err(fault) => return Err(fault),
-            };
-            let mut import = Mailbox {
-                session,
-                folder: export.folder.join(MAIL).join(mailbox.as_str()),
-                mailbox: &mailbox,
-                undelete: wish.overwrite || put.mail == MailState::Filling,
-                bar: &bar,
-                tally: &mut tally,
-                failed: 0,
-            };
-            if let Some(path) = path {
-                match put.mail {
-                    MailState::Done if !wish.overwrite => import.pass(&path)?,
-                    _ => import.run(&path).await?,
-                }
-            }
-            if import.failed > 0 && !wish.skip_damaged {
-                bar.suspend(|| say(format_args!("puro: {email}: messages failed; a closed user stays so until they are in, or --skip-damaged is given")));
-                continue;
-            }
-            let address = parse(&users, &email)?;
-            let opened = session.transfer.open_account(&address, &mailbox, &export.manifest.id, status).await;
-            if let Err(fault) = session.metadata(opened) {
-                refused(&email, fault)?;
-                tally.users.failed += 1;
-            }
+            fill(session, &export, user?, wish, &bar, &mut tally).await?;
         }
     }
     bar.finish_and_clear();
@@ -108,6 +68,58 @@ pub(super) async fn run(session: &Session, folder: &Path, wish: Wish) -> Result<
         0 => Ok(()),
         failed => Err(Fault::Refused(format!("{failed} things could not be imported; they are named above"))),
     }
+}
+
+/// Brings in the mail of one user, and opens the account when all of it is there.
+async fn fill(
+    session: &Session,
+    export: &Export,
+    user: UserLine,
+    wish: Wish,
+    bar: &ProgressBar,
+    tally: &mut Tally,
+) -> Result<(), Fault> {
+    let users = export.folder.join(USERS);
+    let (email, status) = (user.email.clone(), accounts::status(&user));
+    let address = parse(&users, &email)?;
+    let mailbox: MailboxId = parse(&users, &user.mailbox)?;
+    let list = format!("{MAIL}/{mailbox}/{MESSAGES}");
+    let Some(list) = export.file(&list)? else {
+        return Err(Fault::Refused(format!(
+            "{}: damaged, {list} is not named",
+            export.folder.join(FILES).display()
+        )));
+    };
+    // Found as it was left a moment ago; where it was refused it is refused again, and was counted.
+    let put = match accounts::account(session, export, user, wish.overwrite).await {
+        Ok(put) => put,
+        Err(Fault::Call(
+            _,
+            Failure::AlreadyExists(_) | Failure::FailedPrecondition(_) | Failure::Invalid(_),
+        )) => return Ok(()),
+        Err(fault) => return Err(fault),
+    };
+    let folder = export.folder.join(MAIL).join(mailbox.as_str());
+    let undelete = wish.overwrite || put.mail == MailState::Filling;
+    let mut import = Mailbox { session, folder, mailbox: &mailbox, undelete, bar, tally, failed: 0 };
+    if put.mail == MailState::Done && !wish.overwrite {
+        import.pass(&list)?;
+    } else {
+        import.run(&list).await?;
+    }
+    if import.failed > 0 && !wish.skip_damaged {
+        let closed = put.mail == MailState::Filling;
+        let until =
+            if closed { " The user stays closed until they are in, or --skip-damaged is given." } else { "" };
+        bar.suspend(|| say(format_args!("puro: {email}: {} messages failed.{until}", import.failed)));
+        return Ok(());
+    }
+    let opened = session.transfer.open_account(&address, &mailbox, &export.manifest.id, status).await;
+    if let Err(fault) = session.metadata(opened) {
+        refused(&email, fault)?;
+        tally.users.failed += 1;
+    }
+    Ok(())
 }
 
 /// A mailbox that is being filled.
@@ -296,8 +308,8 @@ impl Mailbox<'_> {
     }
 }
 
-/// Refuses to put messages whose bytes were stored long ago, by a machine that slept since: what has no owner for a day is
-/// taken for an orphan and reclaimed.
+/// Refuses to put messages whose bytes were stored long ago, by a machine that slept since: what has no owner for a day
+/// is taken for an orphan and reclaimed.
 pub(super) fn still_fresh(begun: SystemTime) -> Result<(), Fault> {
     match begun.elapsed() {
         Ok(elapsed) if elapsed < FRESH => Ok(()),

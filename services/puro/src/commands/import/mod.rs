@@ -18,16 +18,16 @@ use crate::{exit::Fault, mbox::Quoting};
 
 /// Brings in what `puro export` wrote (one FOLDER), or mail of other programs (EMAIL and FILEs).
 ///
-/// `puro import FOLDER` restores domains, users with the passwords and mailboxes they had, aliases, settings and mail, into a
-/// system of any kind of store. Messages keep their ids (UIDLs) and times. A user whose mail is being brought in is closed
-/// until all of it is there: mail is put off, and no mail program sees half a mailbox. Checksums are verified. What is there
-/// is left alone; what is there and different is named and refused, unless --overwrite is given. When the import is
-/// interrupted, or ends with 1 and the reason is mended, run it again: it goes on where it was, and what was brought in and
-/// deleted by its user since does not come back.
+/// `puro import FOLDER` restores domains, users with the passwords and mailboxes they had, aliases, settings and mail,
+/// into a system of any kind of store. Messages keep their ids (UIDLs) and times. A user whose mail is being brought in
+/// is closed until all of it is there: mail is put off, and no mail program sees half a mailbox. Checksums are
+/// verified. What is there is left alone; what is there and different is named and refused, unless --overwrite is
+/// given. When the import is interrupted, or ends with 1 and the reason is mended, run it again: it goes on where it
+/// was, and what was brought in and deleted by its user since does not come back.
 ///
-/// `puro import EMAIL FILE…` puts the mail of mbox files, Maildirs and .eml files into one user's mailbox as new messages. Bare
-/// line ends become CRLF. The id of a message follows from its text and the mailbox, so that the same message is not brought
-/// in twice, however often and in whatever form it is given.
+/// `puro import EMAIL FILE…` puts the mail of mbox files, Maildirs and .eml files into one user's mailbox as new
+/// messages. Bare line ends become CRLF. The id of a message follows from its text and the mailbox, so that the same
+/// message is not brought in twice, however often and in whatever form it is given.
 #[derive(Debug, Args)]
 pub(crate) struct Request {
     /// A folder that `puro export` wrote; or the user whom the mail in FILEs is for
@@ -63,5 +63,5 @@ pub(super) async fn run(session: &Session, request: Request) -> Result<(), Fault
         }
     };
     let wish = Wish { quoting: request.mbox, ignore_quota: request.ignore_quota };
-    foreign::run(session, &email, &request.files, wish).await
+    foreign::run(session, &email, request.files, wish).await
 }
