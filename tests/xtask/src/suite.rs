@@ -34,9 +34,8 @@ pub(crate) fn test(workspace: &Workspace, steps: &mut Steps, args: &TestArgs) ->
     steps.run("build", || run(&mut workspace.cargo(["build", "--workspace", "--bins"])))?;
     let stand_ins = StandIns::start(workspace, steps)?;
     stand_ins.end_by_signal()?;
-    let (passed, failed) = steps.run("tests", || {
-        nextest(workspace, nextest_folder.as_deref(), &stand_ins, args.filter.as_deref())
-    })?;
+    let (passed, failed) = steps
+        .run("tests", || nextest(workspace, nextest_folder.as_deref(), &stand_ins, args.filter.as_deref()))?;
     drop(stand_ins);
     if failed > 0 {
         bail!("{passed} passed, {failed} failed");
@@ -69,7 +68,6 @@ fn nextest(
     let documented = counted(&mut examples, Stream::Stdout)?;
     Ok((sum.0 + documented.0, sum.1 + documented.1))
 }
-
 
 /// The black box tests start the binaries which were built a step before.
 fn with_binaries(workspace: &Workspace, mut command: Command) -> Command {
