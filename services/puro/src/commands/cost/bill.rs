@@ -83,8 +83,7 @@ pub(super) struct Pricing<'a> {
 }
 
 impl<'a> Pricing<'a> {
-    /// Returns the bill for a month's usage. `rests_on` says what the usage itself rests on: the units of DynamoDB, and
-    /// the requests of S3.
+    /// Returns the bill for a month's usage. `rests_on` says what the usage itself rests on.
     pub(super) fn bill(
         &self,
         (name, about): (&str, &str),
@@ -108,7 +107,7 @@ impl<'a> Pricing<'a> {
             total_usd: lines.iter().map(|line| line.usd).sum(),
             slide_total_usd: lines.iter().filter_map(|line| line.slide_usd).sum(),
             lines,
-            left_out: self.left_out(usage),
+            left_out: self.left_out(usage, &rests_on.traffic),
             variants: Vec::new(),
         }
     }
@@ -245,7 +244,7 @@ impl<'a> Pricing<'a> {
         Line::new("Public IPv4", Some(0.0), parts, vec!["they were free in 2013".to_owned()])
     }
 
-    fn left_out(&self, usage: &Usage) -> Vec<Line> {
+    fn left_out(&self, usage: &Usage, of_traffic: &[String]) -> Vec<Line> {
         let watch = &self.assumed.cloudwatch;
         let info_gb = usage.info_lines * watch.info_line_bytes / GB;
         let traffic = vec![Part::new("to users and other servers", usage.out_gb, &self.prices.traffic_out)];
@@ -261,7 +260,7 @@ impl<'a> Pricing<'a> {
             usd: whole - rest,
         }];
         vec![
-            Line::new("Traffic out", None, traffic, vec!["each message is retrieved once".to_owned()]),
+            Line::new("Traffic out", None, traffic, of_traffic.to_vec()),
             Line::new("Mail kept (part of S3)", None, kept, Vec::new()),
             Line::new("Backups", None, backup, vec!["of the items; segments have no second copy".to_owned()]),
             Line::new(
@@ -295,6 +294,7 @@ pub(super) struct RestsOn {
     pub(super) compute: Vec<String>,
     pub(super) items: Vec<String>,
     pub(super) segments: Vec<String>,
+    pub(super) traffic: Vec<String>,
 }
 
 #[cfg(test)]

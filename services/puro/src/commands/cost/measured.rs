@@ -83,7 +83,8 @@ fn rests_on(pricing: &Pricing<'_>) -> RestsOn {
         "requests as the service counted them, and the segments there are; on the embedded store a write of its own \
          disk counts as a PUT"
             .to_owned();
-    RestsOn { compute: vec![cpu], items: vec![items], segments: vec![segments] }
+    let traffic = "octets of messages retrieved; what the relay sends is not counted".to_owned();
+    RestsOn { compute: vec![cpu], items: vec![items], segments: vec![segments], traffic: vec![traffic] }
 }
 
 /// Returns the sum of what all processes publish.

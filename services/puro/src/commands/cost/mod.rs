@@ -172,7 +172,8 @@ fn rests_on(month: &Month<'_>, recorded: &Recorded, assumed: &Assumed, segments:
         "mail on its way out shares segments with mail that stays; the segments of mail that is deleted are empty soon"
             .to_owned(),
     ];
-    RestsOn { compute, items, segments }
+    let traffic = vec!["each message in a mailbox is retrieved once".to_owned()];
+    RestsOn { compute, items, segments, traffic }
 }
 
 #[cfg(test)]
