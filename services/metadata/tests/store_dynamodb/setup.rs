@@ -18,7 +18,7 @@ use puro_metadata::{
     },
 };
 use puro_serve::config::Settings;
-use puro_stand_ins::FaultProxy;
+use puro_stand_ins::{Fault, FaultProxy, Rule};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -192,6 +192,31 @@ async fn a_service_without_a_region_says_so() {
     let (code, said) = refused(&variables).await;
     assert_eq!(code, Some(69), "{said}");
     assert!(said.contains("AWS_REGION"), "{said}");
+}
+
+#[tokio::test]
+async fn a_service_without_credentials_says_so() {
+    let mut variables = puro_stand_ins::dynamodb().environment().to_vec();
+    variables.retain(|(name, _)| !name.contains("KEY"));
+    for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
+        variables.push((name, String::new()));
+    }
+    for name in ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"] {
+        variables.push((name, "/nonexistent".to_owned()));
+    }
+    let (code, said) = refused(&variables).await;
+    assert_eq!(code, Some(69), "{said}");
+    assert!(said.contains("credential"), "{said}");
+}
+
+#[tokio::test]
+async fn init_goes_on_where_an_answer_was_lost() {
+    let proxy = FaultProxy::before_dynamodb();
+    proxy.set(Rule::new(Fault::ResetAfter).on(&["CreateTable"]).at_most(3));
+    let connected = connect(&settings(), &source(Some(proxy.endpoint()))).await.unwrap();
+    let report = init_tables(&connected).await.unwrap();
+    assert!(report.is_ready(), "{report:?}");
+    assert!(proxy.requests_of("CreateTable") > 7);
 }
 
 /// Returns where the service listens, once it has told.

@@ -58,6 +58,7 @@ pub struct DynamoStore {
     reads: Client,
     /// Repeats only what surely changed nothing.
     writes: Client,
+    tables: Tables,
     names: Names,
     gate: Arc<Gate>,
     consumed: Consumed,
@@ -79,6 +80,7 @@ impl DynamoStore {
         Self {
             reads: Client::new(config),
             writes: Client::from_conf(careful),
+            tables: Tables::new(config, names.clone()),
             names,
             gate: Gate::new("DynamoDB", limits),
             consumed: Consumed::new(),
@@ -100,7 +102,7 @@ impl DynamoStore {
     /// Returns the way to the tables themselves.
     #[must_use]
     pub fn tables(&self) -> Tables {
-        Tables::new(self.reads.clone(), self.names.clone())
+        self.tables.clone()
     }
 
     /// Reads why a write failed, counts what it cost, and returns the error.

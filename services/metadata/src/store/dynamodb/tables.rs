@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, error::Error, sync::Arc, time::Duration};
 
 use aws_sdk_dynamodb::{
     Client,
+    config::{Config, timeout::TimeoutConfig},
     error::{BuildError, ProvideErrorMetadata, SdkError},
     types::{
         AttributeDefinition, BillingMode, KeySchemaElement, KeyType, PointInTimeRecoverySpecification,
@@ -15,7 +16,7 @@ use aws_sdk_dynamodb::{
     },
 };
 use futures_util::future::try_join_all;
-use puro_aws::{Fault, FaultKind};
+use puro_aws::{Fault, FaultKind, SdkConfig};
 use tokio::time::Instant;
 
 use super::{
@@ -23,6 +24,10 @@ use super::{
     failure::NO_TABLE,
 };
 
+/// Changing tables takes longer than changing items.
+const ATTEMPT: Duration = Duration::from_secs(6);
+/// Within the deadline of an operator's call.
+const OPERATION: Duration = Duration::from_secs(20);
 /// How long a new table may take to be there, and its settings to be taken.
 const MAKING: Duration = Duration::from_secs(300);
 /// Pause between looks at a table in the making.
@@ -119,8 +124,14 @@ pub struct Tables {
 }
 
 impl Tables {
-    pub(super) fn new(client: Client, names: Names) -> Self {
-        Self { client, names }
+    pub(super) fn new(config: &SdkConfig, names: Names) -> Self {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(Duration::from_secs(1))
+            .operation_attempt_timeout(ATTEMPT)
+            .operation_timeout(OPERATION)
+            .build();
+        let patient = Config::from(config).to_builder().timeout_config(timeouts).build();
+        Self { client: Client::from_conf(patient), names }
     }
 
     /// Returns the tables' names.
@@ -183,7 +194,11 @@ impl Tables {
             .billing_mode(mode)
             .set_provisioned_throughput(throughput)
             .deletion_protection_enabled(true);
-        Box::pin(request.send()).await.map_err(|error| failure(&error))?;
+        match Box::pin(request.send()).await {
+            // The echo of an attempt whose answer was lost, or somebody makes it at the same time.
+            Err(error) if Fault::of(&error).code.as_deref() == Some(IS_THERE) => {}
+            made => drop(made.map_err(|error| failure(&error))?),
+        }
         self.until_usable(table).await?;
         if table.expires() {
             self.switch_expiry_on(table).await?;
@@ -288,6 +303,8 @@ impl Tables {
     }
 }
 
+/// DynamoDB's name for a table that is there already, or being changed.
+const IS_THERE: &str = "ResourceInUseException";
 /// DynamoDB's name for a table that is too new for backups.
 const TOO_EARLY: &str = "ContinuousBackupsUnavailableException";
 /// What an endpoint answers that does not know an operation.
