@@ -12,6 +12,10 @@ mod budgets;
 mod cleanup;
 #[path = "mail/cleanup_compact.rs"]
 mod cleanup_compact;
+#[path = "mail/cleanup_faults.rs"]
+mod cleanup_faults;
+#[path = "mail/cleanup_mixtures.rs"]
+mod cleanup_mixtures;
 #[path = "mail/delivery.rs"]
 mod delivery;
 #[path = "mail/directory.rs"]
@@ -28,6 +32,9 @@ mod ledger;
 mod maildrop;
 #[path = "mail/random.rs"]
 mod random;
+#[path = "store_dynamodb/rig.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod rig;
 #[path = "mail/segments.rs"]
 mod segments;
 #[path = "mail/transfer.rs"]

@@ -1,5 +1,7 @@
 //! Messages against segments: what is used, and what is lost.
 
+use std::collections::BTreeSet;
+
 use puro_api::model::{AuditKind, AuditPhase};
 use puro_types::{Location, MailboxId, MessageId};
 
@@ -14,9 +16,20 @@ use crate::{
     store::{Item, Key, Table},
 };
 
-/// A message accepted so long before the audit began, or later, is left to the next one: its segment was not there yet
-/// when segments were listed.
+/// A message accepted so long before the audit began, or later, is probably in a segment that was not there yet when
+/// segments were listed: it is enough that the segment is there now.
 const FRESH_MS: u64 = 10 * 60 * 1000;
+/// New segments that are remembered to be there.
+const NEW_MAX: usize = 10_000;
+
+/// What of a message gives rise to suspicion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Suspicion {
+    /// Its segment was not listed, and may be new.
+    New,
+    /// Its segment was not listed, or is too short.
+    Loss,
+}
 
 impl Metadata {
     /// Reads all messages, notes which segments are in use, and looks at those messages whose segments were not listed.
@@ -27,6 +40,7 @@ impl Metadata {
         report: &mut Report,
     ) -> Result<(), MetadataError> {
         report.begin(AuditPhase::Messages, None).await?;
+        let mut new = BTreeSet::new();
         let mut after = None;
         loop {
             let page = self.store.scan(Table::MetaMail, after.as_ref(), 0).await?;
@@ -36,8 +50,10 @@ impl Metadata {
                         if part.is_first() && mail.state == MailState::Live {
                             report.summary.messages += 1;
                         }
-                        if self.is_suspicious(part, listed, report, &mail) {
-                            self.audit_message(&mailbox, &message, report).await?;
+                        match self.suspicion(part, listed, report, &mail) {
+                            None => {}
+                            Some(Suspicion::New) if self.is_new(&mail, &mut new).await? => {}
+                            Some(_) => self.audit_message(&mailbox, &message, report).await?,
                         }
                     }
                     None if part.is_first() => {
@@ -56,17 +72,37 @@ impl Metadata {
     }
 
     /// Says whether a message's bytes do not seem to be there.
-    fn is_suspicious(&self, part: Part, listed: &mut Listed, report: &Report, mail: &Mail) -> bool {
+    fn suspicion(&self, part: Part, listed: &mut Listed, report: &Report, mail: &Mail) -> Option<Suspicion> {
         let Location { object_name, offset, .. } = &mail.location;
-        let is_there = match listed.see(part, object_name) {
-            Found::Elsewhere => true,
-            Found::Listed(size) => offset.saturating_add(mail.location.stored_length()) <= size,
+        let suspicion = match listed.see(part, object_name) {
+            Found::Elsewhere => None,
+            Found::Listed(size) => {
+                let is_short = offset.saturating_add(mail.location.stored_length()) > size;
+                is_short.then_some(Suspicion::Loss)
+            }
             Found::NotListed => {
                 let fresh = report.begun_ms.saturating_sub(FRESH_MS)..self.clock.now_ms() + FRESH_MS;
-                fresh.contains(&mail.accepted_ms)
+                let is_fresh = fresh.contains(&mail.accepted_ms);
+                Some(if is_fresh { Suspicion::New } else { Suspicion::Loss })
             }
         };
-        mail.state == MailState::Live && !is_there
+        suspicion.filter(|_| mail.state == MailState::Live)
+    }
+
+    /// Says whether a segment that was not listed is there now, which costs less than to read the message.
+    async fn is_new(&self, mail: &Mail, new: &mut BTreeSet<String>) -> Result<bool, MetadataError> {
+        let name = &mail.location.object_name;
+        if new.contains(name) {
+            return Ok(true);
+        }
+        if self.labels(name, 0).await?.is_empty() {
+            return Ok(false);
+        }
+        if new.len() >= NEW_MAX {
+            new.clear();
+        }
+        new.insert(name.clone());
+        Ok(true)
     }
 
     /// Looks at one message: its item, its bytes, and its item again.

@@ -22,7 +22,7 @@ mod messages;
 mod orphans;
 mod report;
 
-use puro_api::model::{AuditEvent, AuditPhase};
+use puro_api::model::AuditEvent;
 use tokio::sync::mpsc;
 
 use self::{listed::Part, report::Report};
@@ -52,7 +52,6 @@ impl Metadata {
             }
         }
         self.audit_counters(repair, &mut report).await?;
-        report.progress(AuditPhase::Counters, None).await?;
         report.end().await
     }
 }

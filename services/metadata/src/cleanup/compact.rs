@@ -15,9 +15,9 @@
 //!
 //! An audit reclaims what is a day old and has no owner: so a copy is used for half a day at most, then made anew.
 //!
-//! What it costs, where *n* owners are not known to be dead and *l* of them live, in *m* mailboxes: *l* + *m* + 16 write
-//! units (2 for the mark, 3 or 4 a step for the job, and a little for slots with several owners), 2·*n* + *l* + 4 read
-//! units, one PUT and nine GETs. What that is worth is in `docs/decisions`.
+//! What it costs, for *n* owners of which *l* live, in *m* mailboxes: *l* + *m* + 16 write units (2 for the mark, 3 or 4 a
+//! step for the job, and a little for slots with several owners), *n* + 3·*l* + 4 read units at most, one PUT and nine
+//! GETs. What that is worth is in `docs/decisions`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -115,15 +115,17 @@ impl Metadata {
                 Copied::NotNow => Ok(Next::Finished),
             },
             CompactStep::Move(to) => {
+                // Not at once: whatever made the copy useless must not have it made again and again.
+                let anew = || again(CompactStep::Copy, now_ms + IN_THE_WAY_MS);
                 if now_ms.saturating_sub(to.copied_ms) > COPY_LASTS_MS {
-                    return again(CompactStep::Copy, now_ms);
+                    return anew();
                 }
                 if !self.renew(leased).await? {
                     return Ok(Next::Lost);
                 }
                 match self.move_owners(object_name, to).await? {
                     true => again(CompactStep::Delete, self.clock.now_ms() + self.config.spared_ms()),
-                    false => again(CompactStep::Copy, now_ms),
+                    false => anew(),
                 }
             }
             CompactStep::Delete => match self.delete_copied(object_name).await? {
@@ -311,8 +313,11 @@ impl Metadata {
 
     /// Deletes the segment if nobody lives there.
     async fn delete_copied(&self, object_name: &str) -> Result<Deleted, MetadataError> {
-        let Some(item) = self.segment_item(object_name).await? else { return Ok(Deleted::Never) };
-        let slots = match self.survey(object_name, 0, &item).await? {
+        if self.segment_item(object_name).await?.is_none() {
+            return Ok(Deleted::Never);
+        }
+        // All owners are asked, whatever the segment's item says of them.
+        let slots = match self.survey(object_name, 0, &SegmentItem::default()).await? {
             Survey::Known(slots) => slots,
             // Deleted before, by an attempt that was not finished or by a removal.
             Survey::Unknown(_) if self.labels(object_name, 0).await?.is_empty() => {

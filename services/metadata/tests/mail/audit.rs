@@ -212,6 +212,11 @@ async fn what_was_planted_is_found_and_mended_on_the_embedded_store() {
     find_and_repair(&World::on(Arc::new(store))).await;
 }
 
+#[tokio::test]
+async fn what_was_planted_is_found_and_mended_on_dynamodb() {
+    find_and_repair(&World::on(Arc::new(crate::rig::fresh().await.store))).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_segment_that_is_too_short_is_looked_into() {
     let world = World::new();
@@ -223,6 +228,19 @@ async fn a_segment_that_is_too_short_is_looked_into() {
     assert_eq!((found.len(), summary.damaged), (1, 1), "{found:?}");
     assert_eq!(found[0].kind, AuditKind::Damaged);
     assert_eq!(world.items(Table::MetaMail).await.len(), 1, "it is never hidden");
+}
+
+#[tokio::test(start_paused = true)]
+async fn mail_that_is_lost_at_once_is_told_at_once() {
+    let world = World::new();
+    let to = [mailbox(1)];
+    let lost = world.store(&[(1, &to)]).remove(0);
+    deliver(&world, std::slice::from_ref(&lost)).await;
+    deliver(&world, &world.store(&[(2, &to)])).await;
+    world.segments.lose(&lost.location.object_name);
+    let (found, summary) = audit(&world.metadata, true).await;
+    assert_eq!((found.len(), summary.dangling, summary.repaired), (1, 1, 0), "{found:?}");
+    assert_eq!(found[0].message, Some(message(&lost, &to[0])));
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,12 +2,11 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use puro_api::model::{AuditKind, Delivery};
+use puro_api::model::Delivery;
 use puro_metadata::{
     Metadata,
     store::{
-        Condition, ItemStore, Table, Update, Value,
-        embedded::{EmbeddedOptions, EmbeddedStore},
+        Condition, Table, Update, Value,
         faulty::{Calls, Fault, FaultPlan},
     },
 };
@@ -19,15 +18,15 @@ use crate::{
     world::{DAY_MS, MINUTE_MS, World, mailbox, message},
 };
 
-const HOUR_MS: u64 = 60 * MINUTE_MS;
+pub(crate) const HOUR_MS: u64 = 60 * MINUTE_MS;
 
 /// A segment of six messages to three mailboxes, of which so much is deleted that a part of two lives.
-struct Thin {
-    deliveries: Vec<Delivery>,
-    segment: String,
+pub(crate) struct Thin {
+    pub(crate) deliveries: Vec<Delivery>,
+    pub(crate) segment: String,
 }
 
-async fn thin(world: &World, ledger: &mut Ledger) -> Thin {
+pub(crate) async fn thin(world: &World, ledger: &mut Ledger) -> Thin {
     let [one, two, three] = [1, 2, 3].map(mailbox);
     let deliveries = world.store(&[
         (1, std::slice::from_ref(&one)),
@@ -48,13 +47,13 @@ async fn thin(world: &World, ledger: &mut Ledger) -> Thin {
     Thin { deliveries, segment }
 }
 
-async fn places(world: &World, mailbox: &MailboxId) -> Vec<Location> {
+pub(crate) async fn places(world: &World, mailbox: &MailboxId) -> Vec<Location> {
     let listing = world.list(mailbox).await.unwrap();
     listing.messages.iter().map(|message| message.location.clone()).collect()
 }
 
 /// Lets time pass until a compaction is over.
-async fn pass_compaction(world: &World) {
+pub(crate) async fn pass_compaction(world: &World) {
     world.pass(HOUR_MS, 5 * MINUTE_MS).await;
     world.pass(6 * DAY_MS, DAY_MS / 4).await;
 }
@@ -159,132 +158,6 @@ async fn without_good_labels_nothing_is_touched() {
 fn label(number: u64, mailboxes: &[MailboxId]) -> bytes::Bytes {
     let accepted_ms = crate::world::START_MS + number;
     puro_api::model::Owners::of_delivery(&crate::world::transaction(number), accepted_ms, mailboxes).label()
-}
-
-/// Lets a compaction go on until the rounds of work that are its first, copying and moving, its second, deleting, or its
-/// third, forgetting.
-async fn up_to(world: &World, round: usize) {
-    world.pass(HOUR_MS, 5 * MINUTE_MS).await;
-    for (at, wait_ms) in [DAY_MS, DAY_MS + MINUTE_MS, 2 * DAY_MS + MINUTE_MS][..=round].iter().enumerate() {
-        world.clock.advance_ms(*wait_ms);
-        if at < round {
-            world.metadata.work_once().await;
-        }
-    }
-}
-
-/// The worker died: another takes over, finishes, and an audit takes what was left.
-async fn finish(world: &mut World, ledger: &Ledger, thin: &Thin, context: &str) {
-    world.heal();
-    ledger.check_safety(world, context).await;
-    world.restart();
-    ledger.check_safety(world, context).await;
-    world.pass(HOUR_MS, 5 * MINUTE_MS).await;
-    ledger.check(world, context).await;
-    pass_compaction(world).await;
-    ledger.check(world, context).await;
-    assert!(world.segments.is_deleted(&thin.segment), "{context}: not compacted");
-    assert!(world.queue().await.is_empty(), "{context}: {:?}", world.queue().await);
-    let (found, _) = audit(&world.metadata, true).await;
-    for finding in &found {
-        let is_left_over = matches!(finding.kind, AuditKind::Orphan | AuditKind::LeftBehind);
-        assert!(is_left_over && finding.repaired, "{context}: {finding:?}");
-    }
-    let (found, _) = audit(&world.metadata, true).await;
-    assert_eq!(found, [], "{context}");
-    ledger.check(world, context).await;
-    let mut live = BTreeSet::new();
-    for mailbox in ledger.mailboxes() {
-        live.extend(places(world, mailbox).await.into_iter().map(|place| place.object_name));
-    }
-    assert_eq!(world.segments.names(), live, "{context}: left");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_worker_may_die_at_every_call() {
-    let mut trials = 0;
-    for round in 0..3 {
-        for (calls, faults) in [(Calls::Writes, &Fault::ALL[..]), (Calls::Reads, &Fault::ALL[..1])] {
-            for fault in faults {
-                for count in [1, 4, 1_000_000] {
-                    for first in 0.. {
-                        trials += 1;
-                        let context = format!("round {round}, {calls:?} {fault:?} from {first}, {count}");
-                        let mut world = World::new();
-                        let mut ledger = Ledger::default();
-                        let thin = thin(&world, &mut ledger).await;
-                        up_to(&world, round).await;
-                        world.faulty.set_plan(FaultPlan::during(first..first + count, calls, *fault));
-                        world.metadata.work_once().await;
-                        let injected = world.faulty.injected() > 0;
-                        finish(&mut world, &ledger, &thin, &context).await;
-                        if !injected {
-                            break;
-                        }
-                    }
-                }
-            }
-        }
-    }
-    assert!(trials > 100, "the plans did not fire: {trials}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_worker_may_die_at_every_call_of_the_blob_service() {
-    let mut trials = 0;
-    for round in 0..3 {
-        for after in [false, true] {
-            for call in 0.. {
-                let context = format!("round {round}, call {call}, after: {after}");
-                let mut world = World::new();
-                let mut ledger = Ledger::default();
-                let thin = thin(&world, &mut ledger).await;
-                up_to(&world, round).await;
-                world.segments.fail(call, after);
-                world.metadata.work_once().await;
-                let has_failed = world.segments.has_failed();
-                trials += u32::from(has_failed);
-                finish(&mut world, &ledger, &thin, &context).await;
-                if !has_failed {
-                    break;
-                }
-            }
-        }
-    }
-    assert_eq!(trials, 4, "copying and deleting, each before and after");
-}
-
-#[tokio::test(start_paused = true)]
-async fn mail_that_dies_between_two_writes_is_not_moved_and_not_kept() {
-    let mut trials = 0;
-    for round in 0..3 {
-        for whole in [false, true] {
-            for first in 0.. {
-                let context = format!("round {round}, write {first}, all of it: {whole}");
-                let mut world = World::new();
-                let mut ledger = Ledger::default();
-                let thin = thin(&world, &mut ledger).await;
-                up_to(&world, round).await;
-                world.faulty.set_plan(FaultPlan::during(first..u64::MAX, Calls::Writes, Fault::Before));
-                world.metadata.work_once().await;
-                let injected = world.faulty.injected() > 0;
-                world.heal();
-                let gone: &[(usize, u8)] = if whole { &[(1, 1), (1, 3), (5, 1)] } else { &[(1, 3), (5, 1)] };
-                for (number, at) in gone {
-                    let at = mailbox(*at);
-                    ledger.remove(&world, &at, &[message(&thin.deliveries[*number], &at)]).await.unwrap();
-                }
-                finish(&mut world, &ledger, &thin, &context).await;
-                let left = places(&world, &mailbox(1)).await.len() + places(&world, &mailbox(3)).await.len();
-                assert_eq!(left, if whole { 0 } else { 1 }, "{context}");
-                if !injected {
-                    break;
-                }
-                trials += 1;
-            }
-        }
-    }
-    assert!(trials > 20, "the plans did not fire: {trials}");
 }
 
 /// Takes the leases of all deliveries in the queue, as a worker does that then stands still; or lets go of them.
@@ -396,118 +269,6 @@ async fn what_a_compaction_costs() {
     let (live, mailboxes) = (9, 1);
     let writes = used.total().writes - tombstones;
     assert!(writes <= live + mailboxes + 14, "{used:?}");
-    assert!(used.table(Table::MetaMail).reads() <= 3.0 * 9.0 + 3.0, "{used:?}");
+    assert!(used.table(Table::MetaMail).reads() <= 20.0 + 3.0 * 9.0 + 3.0, "{used:?}");
     assert_eq!(places(&world, &to).await.len(), 9);
-}
-
-/// A small generator (SplitMix64).
-struct Draw(u64);
-
-impl Draw {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn mixtures_of_all_this() {
-    let seeds: Vec<u64> = match std::env::var("PURO_TEST_SEED") {
-        Ok(seed) => vec![seed.parse().unwrap()],
-        Err(_) => (0..30).collect(),
-    };
-    for seed in seeds {
-        eprintln!("seed {seed}");
-        mixture(&mut World::new(), seed).await;
-    }
-}
-
-/// The same on the store that one machine runs on, where reads and writes take their time.
-#[tokio::test]
-async fn a_mixture_on_the_embedded_store() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = EmbeddedStore::open(folder.path(), EmbeddedOptions::default()).unwrap();
-    let store: Arc<dyn ItemStore> = Arc::new(store);
-    mixture(&mut World::on(store), 4).await;
-}
-
-async fn mixture(world: &mut World, seed: u64) {
-    let mut draw = Draw(seed);
-    let mut ledger = Ledger::default();
-    let per_mille = [0, 20, 150][usize::try_from(seed % 3).unwrap()];
-    let mut number = 0;
-    for step in 0..60 {
-        let context = format!("seed {seed}, step {step}");
-        world.faulty.set_plan(FaultPlan::seeded(seed.wrapping_mul(1_000) + step, per_mille));
-        match draw.below(12) {
-            0..=2 => {
-                let segment: Vec<(u64, Vec<MailboxId>)> = (0..=draw.below(8))
-                    .map(|_| {
-                        number += 1;
-                        let to = (0..4).filter(|_| draw.below(3) == 0).map(mailbox).collect::<Vec<_>>();
-                        (number, if to.is_empty() { vec![mailbox(0)] } else { to })
-                    })
-                    .collect();
-                let messages: Vec<_> = segment.iter().map(|(number, to)| (*number, to.as_slice())).collect();
-                for delivery in world.store(&messages) {
-                    // A refused one is an orphan in its segment.
-                    let _ = ledger.deliver(world, &delivery).await;
-                }
-            }
-            3..=6 => {
-                let at = mailbox(u8::try_from(draw.below(4)).unwrap());
-                let Ok(listing) = world.list(&at).await else { continue };
-                let marked: Vec<MessageId> = listing
-                    .messages
-                    .iter()
-                    .filter(|_| draw.below(2) == 0)
-                    .map(|message| message.id.clone())
-                    .collect();
-                let _ = ledger.remove(world, &at, &marked).await;
-            }
-            7..=8 => {
-                world.clock.advance_ms(draw.below(DAY_MS));
-                world.metadata.work_once().await;
-            }
-            9 => {
-                world.segments.fail(draw.below(3), draw.below(2) == 0);
-                world.clock.advance_ms(draw.below(2 * DAY_MS));
-                world.metadata.work_once().await;
-            }
-            10 => world.restart(),
-            _ => {
-                world.heal();
-                ledger.check_safety(world, &context).await;
-            }
-        }
-    }
-    let context = format!("seed {seed}, at the end");
-    world.heal();
-    world.restart();
-    pass_compaction(world).await;
-    ledger.check(world, &context).await;
-    // A second time for what became thin by the first.
-    pass_compaction(world).await;
-    assert!(world.queue().await.is_empty(), "{context}: {:?}", world.queue().await);
-    let (found, summary) = audit(&world.metadata, true).await;
-    assert!(!summary.is_loss(), "{context}: {found:?}");
-    ledger.check(world, &context).await;
-    let mailboxes: Vec<_> = ledger.mailboxes().cloned().collect();
-    for mailbox in mailboxes {
-        let ids = world.ids(&mailbox).await;
-        ledger.remove(world, &mailbox, &ids).await.unwrap();
-    }
-    pass_compaction(world).await;
-    pass_compaction(world).await;
-    // The second takes the items about segments that the first has deleted.
-    for _ in 0..2 {
-        audit(&world.metadata, true).await;
-    }
-    assert_eq!(world.segments.names(), BTreeSet::new(), "{context}: space is left");
-    for table in [Table::MetaMail, Table::Segment] {
-        assert_eq!(world.items(table).await, [], "{context}");
-    }
 }

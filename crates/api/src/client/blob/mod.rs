@@ -17,6 +17,9 @@ use crate::{
     },
 };
 
+/// Octets of all labels of a segment at most: no segment that is put whole is larger.
+const LABELS_MAX: usize = 16 << 20;
+
 client! {
     /// Stores and reads message bytes.
     BlobClient
@@ -95,7 +98,8 @@ impl BlobClient {
         let answer = self
             .backend
             .unary(&call, request, |channel, request| async move {
-                BlobServiceClient::new(channel).list_labels(request).await
+                let client = BlobServiceClient::new(channel);
+                client.max_decoding_message_size(LABELS_MAX).list_labels(request).await
             })
             .await?;
         Ok(answer.labels.into_iter().map(Into::into).collect())
