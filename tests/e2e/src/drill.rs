@@ -162,10 +162,15 @@ impl Watch {
         let _end = EndAtPanic(self);
         while !self.over.load(Ordering::Acquire) {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
-            let user = number % USERS;
-            match system.try_deliver(&self.accounts[user], &text(number)) {
+            // Some go to two accounts, which have to get it both, and each once.
+            let copies = if number % 5 == 4 { 2 } else { 1 };
+            let users: Vec<usize> = (number..number + copies).map(|user| user % USERS).collect();
+            let recipients: Vec<&str> = users.iter().map(|user| self.accounts[*user].as_str()).collect();
+            match system.try_deliver_to(&recipients, &text(number)) {
                 Ok(()) => {
-                    self.kept[user].lock().expect("no panic while locked").insert(number);
+                    for user in users {
+                        self.kept[user].lock().expect("no panic while locked").insert(number);
+                    }
                     self.accepted.fetch_add(1, Ordering::Release);
                 }
                 Err(reply) => {

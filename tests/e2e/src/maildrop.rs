@@ -140,3 +140,91 @@ impl Maildrop {
         said.map(drop)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{BufRead, BufReader, Write},
+        net::{SocketAddr, TcpListener},
+        thread,
+    };
+
+    use super::{Maildrop, text};
+
+    /// Serves one session with these messages: id and text.
+    fn serve(messages: Vec<(&'static str, Vec<u8>)>) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            stream.write_all(b"+OK\r\n").unwrap();
+            while let Some(Ok(line)) = lines.next() {
+                let mut said = b"+OK\r\n".to_vec();
+                match line.split_once(' ').unwrap_or((&line, "")) {
+                    ("STAT", _) => said = format!("+OK {} 0\r\n", messages.len()).into_bytes(),
+                    ("UIDL", _) => {
+                        for (place, (id, _)) in messages.iter().enumerate() {
+                            said.extend(format!("{} {id}\r\n", place + 1).bytes());
+                        }
+                        said.extend(b".\r\n");
+                    }
+                    ("RETR", place) => {
+                        said.extend(&messages[place.parse::<usize>().unwrap() - 1].1);
+                        said.extend(b".\r\n");
+                    }
+                    _ => {}
+                }
+                if stream.write_all(&said).is_err() {
+                    return;
+                }
+            }
+        });
+        address
+    }
+
+    fn seen() -> Maildrop {
+        let mut maildrop = Maildrop::new("u@example.test");
+        maildrop.visit(serve(vec![("a", text(1)), ("b", text(2))]), false).unwrap();
+        maildrop
+    }
+
+    #[test]
+    fn what_stays_and_what_is_new_is_well() {
+        let mut maildrop = seen();
+        maildrop.visit(serve(vec![("a", text(1)), ("b", text(2)), ("c", text(3))]), false).unwrap();
+        assert_eq!(maildrop.missing(&(1..=4).collect()), [4]);
+    }
+
+    #[test]
+    #[should_panic(expected = "is missing")]
+    fn emptiness_is_noticed() {
+        let _ = seen().visit(serve(Vec::new()), false);
+    }
+
+    #[test]
+    #[should_panic(expected = "a second time")]
+    fn a_second_copy_is_noticed() {
+        let _ = seen().visit(serve(vec![("a", text(1)), ("b", text(2)), ("c", text(2))]), false);
+    }
+
+    #[test]
+    #[should_panic(expected = "is not what was sent")]
+    fn another_text_is_noticed() {
+        let mut short = text(3);
+        short.truncate(short.len() - 100);
+        short.extend(b"\r\n");
+        let _ = seen().visit(serve(vec![("a", text(1)), ("b", text(2)), ("c", short)]), false);
+    }
+
+    #[test]
+    #[should_panic(expected = "is back")]
+    fn what_comes_back_is_noticed() {
+        let mut maildrop = Maildrop::new("u@example.test");
+        maildrop.visit(serve(vec![("a", text(3))]), false).unwrap();
+        // In every second visit those with a number that three divides are deleted.
+        maildrop.visit(serve(vec![("a", text(3))]), true).unwrap();
+        maildrop.visit(serve(vec![("a", text(3))]), true).unwrap();
+        let _ = maildrop.visit(serve(vec![("a", text(3))]), false);
+    }
+}

@@ -155,17 +155,23 @@ impl Raw {
             self.command(&format!("RCPT TO:<{recipient}>"), "250");
         }
         self.command("DATA", "354");
-        let mut wire = Vec::with_capacity(text.len() + 5);
-        for line in text.split_inclusive(|octet| *octet == b'\n') {
-            if line.starts_with(b".") {
-                wire.push(b'.');
-            }
-            wire.extend_from_slice(line);
-        }
+        let mut wire = stuffed(text);
         wire.extend_from_slice(b".\r\n");
         self.send(wire);
         self.line().expect("a reply to the dot")
     }
+}
+
+/// Returns a text as it goes over the wire, without the dot that ends it.
+pub(crate) fn stuffed(text: &[u8]) -> Vec<u8> {
+    let mut wire = Vec::with_capacity(text.len() + 5);
+    for line in text.split_inclusive(|octet| *octet == b'\n') {
+        if line.starts_with(b".") {
+            wire.push(b'.');
+        }
+        wire.extend_from_slice(line);
+    }
+    wire
 }
 
 /// Returns a message with this subject and body; the body ends with CRLF.

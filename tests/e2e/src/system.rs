@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use crate::{
     Ran, Raw, Stores, Tool,
     process::{Process, binary},
+    raw::stuffed,
 };
 
 /// The name that it tells the world, and a port of its own for each listener.
@@ -262,17 +263,23 @@ impl System {
     /// # Errors
     /// The first reply that is not good.
     pub fn try_deliver(&self, to: &str, text: &[u8]) -> Result<(), String> {
+        self.try_deliver_to(&[to], text)
+    }
+
+    /// Sends a message from outside to several users in one transaction: to all of them or to none.
+    ///
+    /// # Errors
+    /// The first reply that is not good.
+    pub fn try_deliver_to(&self, recipients: &[&str], text: &[u8]) -> Result<(), String> {
         let mut smtp = Raw::try_connect(self.ports.smtp).ok_or("421 not there")?;
-        for (command, good) in [
-            ("", "220"),
-            ("HELO client.example.net", "250"),
-            ("MAIL FROM:<>", "250"),
-            (&format!("RCPT TO:<{to}>"), "250"),
-            ("DATA", "354"),
-        ] {
+        for (command, good) in [("", "220"), ("HELO client.example.net", "250"), ("MAIL FROM:<>", "250")] {
             smtp.ask(command, good)?;
         }
-        smtp.try_send(text);
+        for recipient in recipients {
+            smtp.ask(&format!("RCPT TO:<{recipient}>"), "250")?;
+        }
+        smtp.ask("DATA", "354")?;
+        smtp.try_send(stuffed(text));
         smtp.ask(".", "250").map(drop)
     }
 

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use puro_e2e::{Drill, Mode, message, wait_until};
+use puro_e2e::{Drill, Mode, message, random_octets, wait_until};
 use puro_stand_ins::{Fault, FaultProxy, Plan, Rule};
 
 /// Makes each scene a test for one process and for four.
@@ -138,6 +138,64 @@ scenes! {
     }
 }
 
+/// A message of several parts of which one cannot be stored: the sender is told, and the parts before are given back.
+#[test]
+fn a_multipart_upload_fails_half_way() {
+    let drill = Drill::start(Mode::Single);
+    let mail = big(1);
+    for fault in [Fault::ErrorBefore, Fault::Throttle, Fault::ResetAfter] {
+        drill.s3.forget_counts();
+        drill.s3.set(Rule::new(fault).on(&["UploadPart"]));
+        let reply = drill.system.try_deliver("alice@example.test", &mail).expect_err("it cannot be kept");
+        assert!(reply.starts_with("451 4."), "{fault:?}: {reply}");
+        wait_until("the upload is aborted", || {
+            (drill.s3.requests_of("AbortMultipartUpload") > 0).then_some(())
+        });
+        assert_eq!(drill.s3.requests_of("CompleteMultipartUpload"), 0);
+        drill.s3.clear();
+        assert!(drill.system.fetch("alice").is_empty());
+    }
+    wait_until("it is taken", || drill.system.try_deliver("alice@example.test", &mail).ok());
+    assert!(drill.system.fetch("alice")[0].ends_with(&mail));
+}
+
+/// Whatever breaks while a big message is read, the reader gets it whole or sees that it is not.
+#[test]
+fn reading_a_big_message_breaks() {
+    let drill = Drill::start(Mode::Single);
+    let mail = big(2);
+    drill.system.deliver("alice@example.test", &mail);
+    for fault in [Fault::CutAnswer, Fault::ResetBefore, Fault::ErrorBefore, Fault::Throttle] {
+        for at_most in [1, u64::MAX] {
+            drill.s3.set(Rule::new(fault).on(&["GetObject"]).at_most(at_most));
+            let before = drill.s3.faults();
+            let mut pop3 = drill.system.pop3_as("alice");
+            match pop3.ask("RETR 1", "+OK") {
+                Ok(_) => {
+                    let read = pop3.try_multi_line();
+                    assert!(read.is_none_or(|whole| whole.ends_with(&mail)), "{fault:?}: another message");
+                }
+                Err(reply) => assert!(reply.starts_with("-ERR [SYS/TEMP]"), "{fault:?}: {reply}"),
+            }
+            assert!(drill.s3.faults() > before, "{fault:?}");
+            drill.s3.clear();
+            wait_until("it can be read", || {
+                let mut pop3 = drill.system.pop3_as("alice");
+                pop3.ask("RETR 1", "+OK").ok()?;
+                assert!(pop3.multi_line().ends_with(&mail));
+                Some(())
+            });
+        }
+    }
+}
+
+/// 20 MB that do not compress.
+fn big(seed: usize) -> Vec<u8> {
+    let mut mail = message("big", "");
+    mail.extend(random_octets(seed, 20_000_000));
+    mail
+}
+
 /// Longer than anybody waits.
 const SILENCE: Fault = Fault::Delay(Duration::from_secs(600));
 
@@ -199,6 +257,30 @@ fn some_requests_fail() {
 #[test]
 fn some_requests_are_throttled_or_late() {
     some(Mode::Single, &[Fault::Throttle, Fault::Delay(Duration::from_millis(700))]);
+}
+
+/// Of each operation all requests fail, done or not, while the others pass.
+#[test]
+fn one_operation_fails() {
+    let drill = Drill::start(Mode::Four);
+    for (store, operations) in [
+        (&drill.dynamodb, &["GetItem", "PutItem", "UpdateItem", "Query"][..]),
+        (&drill.s3, &["PutObject", "GetObject"]),
+    ] {
+        for operation in operations {
+            println!("{operation}");
+            drill.under_load(|watch| {
+                store.set(Rule::new(Fault::ErrorAfter).on(&[operation]));
+                watch.more_faults(store, 8);
+            });
+        }
+    }
+}
+
+/// Requests that were given up come to the store when others have overtaken them.
+#[test]
+fn some_requests_come_late() {
+    some(Mode::Four, &[Fault::Late(Duration::from_millis(300)), Fault::Late(Duration::from_secs(2))]);
 }
 
 #[test]

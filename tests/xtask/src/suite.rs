@@ -36,6 +36,7 @@ pub(crate) fn test(workspace: &Workspace, steps: &mut Steps, args: &TestArgs) ->
     stand_ins.end_by_signal()?;
     let (passed, failed) = steps
         .run("tests", || nextest(workspace, nextest_folder.as_deref(), &stand_ins, args.filter.as_deref()))?;
+    stand_ins.check()?;
     drop(stand_ins);
     if failed > 0 {
         bail!("{passed} passed, {failed} failed");

@@ -33,6 +33,11 @@ impl DynamoDbLocal {
         self.server.wait_until(Duration::from_secs(60), || answers_http(port))
     }
 
+    /// Fails when it has ended by itself.
+    pub(super) fn check(&mut self) -> Result<()> {
+        self.server.check()
+    }
+
     pub(super) fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }

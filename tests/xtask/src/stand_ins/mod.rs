@@ -13,6 +13,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use puro_stand_ins::{ACCESS_KEY_ID, DYNAMODB_VARIABLE, REGION, S3_VARIABLE, SECRET_ACCESS_KEY};
@@ -36,8 +37,8 @@ pub(crate) struct StandIns {
 
 /// Dropped in this order: the servers, then what they have written.
 struct Servers {
-    _dynamodb: DynamoDbLocal,
-    _rgw: Rgw,
+    dynamodb: DynamoDbLocal,
+    rgw: Rgw,
     _folder: TempDir,
 }
 
@@ -59,13 +60,21 @@ impl StandIns {
         let rgw = Rgw::start(folder.path())?;
         dynamodb.wait_until_ready()?;
         let environment = environment(dynamodb.endpoint(), rgw.endpoint());
-        let servers = Servers { _dynamodb: dynamodb, _rgw: rgw, _folder: folder };
+        let servers = Servers { dynamodb, rgw, _folder: folder };
         Ok(Self { servers: Arc::new(Mutex::new(Some(servers))), environment })
     }
 
     /// Tells a command where the servers are.
     pub(crate) fn tell(&self, command: &mut Command) {
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+    }
+
+    /// Fails when a server has ended while it was needed: what failed without it says nothing.
+    pub(crate) fn check(&self) -> Result<()> {
+        match &mut *self.servers.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(servers) => servers.dynamodb.check().and_then(|()| servers.rgw.check()),
+            None => Ok(()),
+        }
     }
 
     /// Ends servers and process when a signal comes that would end the process and leave the servers.
@@ -106,10 +115,14 @@ pub(crate) fn serve(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
         "In another terminal: source {} && cargo nextest run …\nCtrl-C ends the servers.",
         file.display()
     );
-    signals.forever().next();
+    let mut alive = Ok(());
+    while alive.is_ok() && signals.pending().next().is_none() {
+        std::thread::sleep(Duration::from_millis(200));
+        alive = stand_ins.check();
+    }
     drop(stand_ins);
     let _ = fs::remove_file(file);
-    Ok(())
+    alive
 }
 
 /// Where the servers are, and the account, for tests and for whoever wants a look with an AWS client.

@@ -49,13 +49,19 @@ impl Server {
     pub(super) fn wait_until(&mut self, limit: Duration, mut ready: impl FnMut() -> bool) -> Result<()> {
         let start = Instant::now();
         while !ready() {
-            if let Some(status) = self.child.try_wait()? {
-                bail!("{} ended ({status}):\n{}", self.name, self.last_words());
-            }
+            self.check()?;
             if start.elapsed() > limit {
                 bail!("{} is not ready after {limit:?}:\n{}", self.name, self.last_words());
             }
             std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// Fails when it has ended by itself.
+    pub(super) fn check(&mut self) -> Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!("{} ended ({status}):\n{}", self.name, self.last_words());
         }
         Ok(())
     }
