@@ -69,7 +69,7 @@ fn failed_logins_are_limited_by_address() {
         let mut raw = client_at(system.ports.pop3, host);
         raw.expect("+OK");
         raw.command(&format!("USER {user}@example.test"), "+OK");
-        raw.send(&format!("PASS {password}\r\n"));
+        raw.send(format!("PASS {password}\r\n"));
         raw.line().unwrap()
     };
     for user in ["alice", "bob", "nobody"] {
@@ -84,7 +84,7 @@ fn failed_logins_are_limited_by_address() {
         raw.command("EHLO client.example.net", "250");
         raw.command("AUTH LOGIN", "334");
         raw.command(&base64("alice@example.test"), "334");
-        raw.send(&format!("{}\r\n", base64(password)));
+        raw.send(format!("{}\r\n", base64(password)));
         raw.line().unwrap()
     };
     for _ in 0..3 {
