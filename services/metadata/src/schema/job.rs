@@ -356,7 +356,8 @@ mod tests {
         let many = Span::of(&ids(41)).unwrap();
         let copied = CopiedTo {
             bucket: "b".repeat(63),
-            object_name: "n".repeat(400),
+            // The stores name segments in some thirty octets.
+            object_name: "n".repeat(300),
             first_offset: 7,
             slots: 2,
             copied_ms: 1_800_000_000_000,
@@ -366,7 +367,7 @@ mod tests {
             JobKind::Free { span: few, step: FreeStep::Bytes },
             JobKind::Free { span: many, step: FreeStep::Tombstones },
             JobKind::Empty { email: "a@b".to_owned(), step: Emptying::Sweep },
-            JobKind::Compact { object_name: "o".repeat(400), step: CompactStep::Move(copied) },
+            JobKind::Compact { object_name: "o".repeat(300), step: CompactStep::Move(copied) },
             JobKind::Compact { object_name: "o".to_owned(), step: CompactStep::Delete },
         ]
     }

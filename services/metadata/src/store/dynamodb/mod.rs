@@ -44,7 +44,7 @@ use super::{
 /// How long a call may take: within the patience of a write of the mail logic, and far beyond what DynamoDB takes.
 pub const DEADLINES: Deadlines = Deadlines {
     connect: Duration::from_secs(1),
-    attempt: Some(Duration::from_millis(1_500)),
+    attempt: Some(Duration::from_secs(2)),
     operation: Some(Duration::from_secs(4)),
     attempts: 3,
 };
