@@ -109,7 +109,7 @@ sections! {
         listen: Listen = Listen::loopback(12502);
         /// Where the front ends find it.
         url: ServiceUrl = ServiceUrl::loopback(12502);
-        /// disk (in the data directory), s3 (see [s3]) or memory (for trials).
+        /// disk (in the data directory), s3 (see the section s3) or memory (for trials).
         store: BlobStore = BlobStore::Disk;
         /// Milliseconds, up to 1000, that a message waits for others to share its write with. 0: none.
         linger_ms: u32 = 0;
