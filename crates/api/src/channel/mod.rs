@@ -32,10 +32,13 @@ pub use self::{
 };
 use crate::failure::{Effect, Failure};
 
-/// Octets that may be on their way on one stream. At 1 MiB a gigabit link with 8 ms of delay is kept full.
-const STREAM_WINDOW: u32 = 1 << 20;
-/// Octets that may be on their way on one connection, so that one slow reader does not hold up the others.
-const CONNECTION_WINDOW: u32 = 8 << 20;
+/// Octets that may be on their way on one stream, and so what a reader that stands still takes here: at a round trip of a
+/// millisecond, 256 MB/s.
+const STREAM_WINDOW: u32 = 256 << 10;
+/// Octets that may be on their way on one connection: no limit but HTTP/2's own (RFC 9113 section 6.9.1). A POP3 client that
+/// reads nothing leaves a stream's window unread for as long as it likes, and a few of them would fill any smaller one and
+/// hold up everybody.
+const CONNECTION_WINDOW: u32 = i32::MAX.cast_unsigned();
 /// How often a connection is probed; a dead peer is noticed after this and [`KEEPALIVE_TIMEOUT`].
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a probe may go unanswered.

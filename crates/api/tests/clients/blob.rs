@@ -1,6 +1,12 @@
 //! Message bytes: pieces, back-pressure, early ends.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -232,4 +238,42 @@ async fn a_read_is_begun_again_only_before_its_first_octets() {
     assert_eq!(read().await, (String::new(), Some(Failure::DataLoss("gone".into()))));
     assert!(matches!(read().await, (text, Some(Failure::Unavailable(_))) if text == "ab"), "a stalled rest");
     assert_eq!(read().await, (String::new(), None), "an empty part");
+}
+
+/// A POP3 client that takes nothing leaves its message unread on the connection that all share.
+#[tokio::test(start_paused = true)]
+async fn readers_that_stand_still_hold_up_nobody_and_take_little() {
+    const READERS: u64 = 40;
+    const PIECES: u64 = 64;
+    let piece = Bytes::from(vec![b'x'; 64 * 1024]);
+    let taken = Arc::new(AtomicU64::new(0));
+    let (octets, counter) = (piece.clone(), taken.clone());
+    let server = Scripted::new(Script {
+        read: step(move |_, _| {
+            let (octets, counter) = (octets.clone(), counter.clone());
+            let chunk = move |_| {
+                counter.fetch_add(1, Ordering::Relaxed);
+                Ok(pb::ReadResponse { chunk: octets.clone() })
+            };
+            async move { Ok(stream::iter(0..PIECES).map(chunk).boxed()) }
+        }),
+        ..Script::default()
+    });
+    let client = BlobClient::new(server.in_process(within_ms(5000)));
+    let mut still = Vec::new();
+    for _ in 0..READERS {
+        still.push(client.read(&here(), Part::Message).await.unwrap());
+    }
+    // Paused time goes on when nobody has anything left to do.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let kept = taken.load(Ordering::Relaxed);
+    assert!(kept < 10 * READERS, "{kept} pieces of 64 KiB for {READERS} readers");
+    for mut stream in [client.read(&here(), Part::Message).await.unwrap(), still.remove(0)] {
+        let mut pieces = 0;
+        while let Some(octets) = stream.next().await.expect("no other reader is in the way") {
+            assert_eq!(octets, piece);
+            pieces += 1;
+        }
+        assert_eq!(pieces, PIECES);
+    }
 }
