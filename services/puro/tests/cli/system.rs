@@ -153,11 +153,11 @@ impl System {
     }
 }
 
-fn backend(url: &str) -> Backend {
+pub(crate) fn backend(url: &str) -> Backend {
     Backend::new(url.parse().unwrap(), Settings::default())
 }
 
-async fn serve(routes: Routes) -> String {
+pub(crate) async fn serve(routes: Routes) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let server = Server::builder().add_routes(routes).serve_with_incoming(TcpListenerStream::new(listener));
