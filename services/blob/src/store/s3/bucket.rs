@@ -17,9 +17,9 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
     S3Config,
-    abandoned::Abandoned,
     failed::{Failed, Reason},
     name::Name,
+    tasks::Tasks,
 };
 use crate::{
     setup::SetupError,
@@ -39,7 +39,7 @@ pub(super) struct Bucket {
     client: Client,
     config: S3Config,
     gate: Arc<Gate>,
-    abandoned: Abandoned,
+    tasks: Tasks,
     /// Parts of large segments in memory.
     parts: Arc<Semaphore>,
     /// Bodies being read.
@@ -74,7 +74,7 @@ impl Body {
 impl Bucket {
     pub(super) fn new(client: Client, config: S3Config, gate: Arc<Gate>) -> Self {
         Self {
-            abandoned: Abandoned::new(),
+            tasks: Tasks::new(),
             parts: Arc::new(Semaphore::new(config.parts_in_memory.max(1))),
             readers: Arc::new(Semaphore::new(config.readers.max(1))),
             client,
@@ -95,8 +95,8 @@ impl Bucket {
         &self.readers
     }
 
-    pub(super) fn abandoned(&self) -> &Abandoned {
-        &self.abandoned
+    pub(super) fn tasks(&self) -> &Tasks {
+        &self.tasks
     }
 
     /// Where a segment is. The bucket is the store's own place: its name would only make every message's item larger.
@@ -345,7 +345,12 @@ impl Bucket {
             Err(failed) if matches!(failed.reason(), Reason::NotFound | Reason::NoBucket) => {
                 Err(SetupError::Missing(format!("there is no bucket {bucket}: run `puro store init`")))
             }
-            Err(failed) => Err(failed.of_setup(&format!("asking for the bucket {bucket}"))),
+            // An answer to HEAD has no words.
+            Err(failed) => Err(failed.of_setup(&match failed.status() {
+                Some(403) => format!("asking for the bucket {bucket} (is s3:ListBucket allowed?)"),
+                Some(301 | 400) => format!("asking for the bucket {bucket} (is it in another region?)"),
+                _ => format!("asking for the bucket {bucket}"),
+            })),
         }
     }
 }

@@ -30,8 +30,10 @@ pub struct S3Config {
     pub part_bytes: usize,
     /// Parts in memory, of all large segments together.
     pub parts_in_memory: usize,
-    /// Bodies that are being read; one that is read slowly keeps its connection.
+    /// Bodies on their way at one time, each on a connection.
     pub readers: usize,
+    /// How long a reader may take nothing before its connection is given up; for the rest there will be another one.
+    pub slow_reader: Duration,
     /// How long a segment waits for memory, or a read for its turn.
     pub patience: Duration,
     /// How long a request may take.
@@ -50,6 +52,7 @@ impl Default for S3Config {
             part_bytes: 8_000_000,
             parts_in_memory: 32,
             readers: 512,
+            slow_reader: Duration::from_secs(5),
             patience: Duration::from_secs(15),
             // A part of 8 MB in an attempt, and all attempts within half of what a client waits for its answer.
             deadlines: Deadlines {

@@ -64,6 +64,10 @@ impl Failed {
         self.code.as_deref()
     }
 
+    pub(super) fn status(&self) -> Option<u16> {
+        self.status
+    }
+
     /// Whether the store says that it has no such call; or does not know that it has not, took it for another one, and
     /// gave that one's answer.
     pub(super) fn is_unsupported(&self) -> bool {

@@ -3,7 +3,6 @@
 //! Amazon's S3, or a store that speaks its language: nothing here rests on what only Amazon's has. `If-None-Match` guards
 //! a name where it is understood; that no name is drawn twice guards it everywhere.
 
-mod abandoned;
 mod bucket;
 mod connect;
 mod failed;
@@ -11,12 +10,13 @@ mod name;
 mod reading;
 mod requests;
 mod setup;
+mod tasks;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
-use std::{ops::Range, sync::Arc};
+use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -80,7 +80,7 @@ impl S3Store {
 
     /// Waits for what dropped writers left to be thrown away, and has it tried once more at most: for the end of a process.
     pub async fn end(&self) {
-        self.bucket.abandoned().end().await;
+        self.bucket.tasks().end().await;
     }
 }
 
@@ -109,7 +109,10 @@ impl SegmentStore for S3Store {
     }
 
     async fn delete(&self, object_names: &[String]) -> Result<(), StoreError> {
-        let names: Vec<Name> = object_names.iter().map(|name| Name::parse(name)).collect::<Result<_, _>>()?;
+        // Each once: two deletions of one key at a time are more than every S3-compatible store bears (RGW 16 crashes).
+        let names: BTreeSet<Name> =
+            object_names.iter().map(|name| Name::parse(name)).collect::<Result<_, _>>()?;
+        let names: Vec<Name> = names.into_iter().collect();
         for names in names.chunks(DELETES_MAX) {
             self.bucket.delete(names).await?;
         }

@@ -14,7 +14,7 @@ const FORM: u8 = b'0';
 /// The key of a segment: two hexadecimal digits, by which S3 partitions, the form, and twenty digits of five bits. All
 /// but the form is random, 108 bits: of 10¹² names, two are the same with a chance of one in a hundred million. A
 /// counter would need a home, and would be repeated by two copies of one machine.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Name([u8; LENGTH]);
 
 impl Name {

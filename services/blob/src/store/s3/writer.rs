@@ -132,7 +132,7 @@ impl Upload {
             drop(room);
             sent
         };
-        self.under_way = Some(self.bucket.abandoned().spawn(sending));
+        self.under_way = Some(self.bucket.tasks().spawn(sending));
         Ok(())
     }
 
@@ -161,7 +161,7 @@ impl Drop for Upload {
     fn drop(&mut self) {
         if !self.completed {
             let (bucket, id) = (self.bucket.clone(), std::mem::take(&mut self.id));
-            self.bucket.abandoned().abort(bucket, self.name.clone(), id, self.under_way.take());
+            self.bucket.tasks().abort(bucket, self.name.clone(), id, self.under_way.take());
         }
     }
 }

@@ -56,8 +56,9 @@ async fn every_verb_costs_what_it_should() {
     expect("a page", &|spent| spent.lists += 1);
     let mut names = vec![name, up_to_a_part, three_parts];
     names.extend((0..998).map(|_| Name::draw().unwrap().to_string()));
+    names.extend(names.clone());
     store.delete(&names).await.unwrap();
-    expect("1,001 deleted", &|spent| spent.deletes += 2);
+    expect("1,001 deleted, each named twice", &|spent| spent.deletes += 2);
     assert_eq!(segments(&store).await, 0);
 }
 

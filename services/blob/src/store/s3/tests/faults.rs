@@ -75,7 +75,7 @@ async fn an_upload_whose_end_is_lost_is_asked_for() {
     }
     proxy.set(Rule::new(Fault::Throttle).on(&["CompleteMultipartUpload"]));
     is_unavailable(stream(&store, &whole).await);
-    store.bucket.abandoned().settled().await;
+    store.bucket.tasks().settled().await;
     assert_eq!((segments(&store).await, uploads(&store).await), (6, 0), "all else is thrown away");
 }
 
@@ -93,7 +93,7 @@ async fn parts_are_sent_again_and_a_part_that_fails_fails_the_segment() {
     proxy.set(Rule::new(Fault::ErrorBefore).on(&["CreateMultipartUpload"]));
     is_unavailable(stream(&store, &whole).await);
     proxy.clear();
-    store.bucket.abandoned().settled().await;
+    store.bucket.tasks().settled().await;
     assert_eq!((segments(&store).await, uploads(&store).await), (4, 0));
 }
 
@@ -126,6 +126,7 @@ async fn a_read_that_breaks_off_again_and_again_is_an_error() {
     proxy.set(Rule::new(Fault::ErrorBefore).on(&["HeadObject"]));
     is_unavailable(read(&store, &name, 0..0).await);
     proxy.clear();
+    store.bucket.tasks().settled().await;
     assert_eq!(store.bucket.readers().available_permits(), store.bucket.config().readers);
 }
 
@@ -220,7 +221,7 @@ async fn whatever_goes_wrong_what_is_acknowledged_is_there() {
             }
         }
         assert!(kept >= 30, "seed {seed}: {kept}");
-        store.bucket.abandoned().settled().await;
+        store.bucket.tasks().settled().await;
         assert!(segments(&store).await >= kept);
     }
 }

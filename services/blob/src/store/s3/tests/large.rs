@@ -44,7 +44,7 @@ async fn a_dropped_writer_leaves_no_upload_behind() {
         writer.write(some(2 * PART + PART / 2)).await.unwrap();
         assert_eq!(uploads(&store).await, 1);
         drop(writer);
-        store.bucket.abandoned().settled().await;
+        store.bucket.tasks().settled().await;
         assert_eq!(uploads(&store).await, 0, "a part under way: {slow}");
     }
     assert_eq!(segments(&store).await, 0);
@@ -67,7 +67,7 @@ async fn a_call_dropped_half_way_aborts_too_and_breaks_the_writer() {
     let outcome = writer.write(some(1)).await;
     assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
     drop(writer);
-    store.bucket.abandoned().settled().await;
+    store.bucket.tasks().settled().await;
     assert_eq!((uploads(&store).await, segments(&store).await), (0, 0));
 }
 
@@ -79,7 +79,7 @@ async fn an_abort_that_fails_is_tried_again() {
     // The SDK's three attempts, and one more.
     proxy.set(Rule::new(Fault::ErrorBefore).on(&["AbortMultipartUpload"]).at_most(4));
     drop(writer);
-    store.bucket.abandoned().settled().await;
+    store.bucket.tasks().settled().await;
     assert_eq!(proxy.requests_of("AbortMultipartUpload"), 5);
     assert_eq!(uploads(&store).await, 0);
 }

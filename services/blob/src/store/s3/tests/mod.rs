@@ -3,6 +3,7 @@
 mod contract;
 mod faults;
 mod large;
+mod reading;
 mod setup;
 
 use std::time::Duration;

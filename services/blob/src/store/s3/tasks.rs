@@ -1,5 +1,5 @@
-//! Uploads whose sender went away: aborted in the background, within bounds. What these bounds leave behind, the bucket's
-//! lifecycle rule takes.
+//! What runs beside the verbs: parts and bodies on their way, and uploads whose sender went away. These are aborted within
+//! bounds; what the bounds leave behind, the bucket's lifecycle rule takes.
 
 use std::{
     sync::{
@@ -21,10 +21,10 @@ const TRIES: u32 = 5;
 /// Before the second try; twice as long before each further one.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The tasks that a bucket's writers leave behind.
+/// The tasks of one bucket.
 #[derive(Debug)]
-pub(super) struct Abandoned {
-    tasks: TaskTracker,
+pub(super) struct Tasks {
+    all: TaskTracker,
     /// Aborts are tried once more and no longer paused for.
     ending: CancellationToken,
     aborts: Arc<AtomicUsize>,
@@ -32,19 +32,19 @@ pub(super) struct Abandoned {
     runtime: Handle,
 }
 
-impl Abandoned {
+impl Tasks {
     /// Must be called in a tokio runtime, on which the tasks will run.
     pub(super) fn new() -> Self {
-        let tasks = TaskTracker::new();
-        Self { tasks, ending: CancellationToken::new(), aborts: Arc::default(), runtime: Handle::current() }
+        let all = TaskTracker::new();
+        Self { all, ending: CancellationToken::new(), aborts: Arc::default(), runtime: Handle::current() }
     }
 
-    /// Runs a task that [`Abandoned::end`] waits for.
+    /// Runs a task that [`Tasks::end`] waits for.
     pub(super) fn spawn<T: Send + 'static>(
         &self,
         task: impl Future<Output = T> + Send + 'static,
     ) -> JoinHandle<T> {
-        self.tasks.spawn_on(task, &self.runtime)
+        self.all.spawn_on(task, &self.runtime)
     }
 
     /// Aborts an upload, once the part of it that is under way has ended: a part that arrives later would stay.
@@ -78,8 +78,8 @@ impl Abandoned {
 
     /// Waits until no task runs.
     pub(super) async fn settled(&self) {
-        self.tasks.close();
-        self.tasks.wait().await;
+        self.all.close();
+        self.all.wait().await;
     }
 }
 
