@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use puro_api::model::Resolution;
+use puro_api::model::{Alias, Domain, Resolution};
 use puro_metadata::{
     Metadata, Snapshot,
     store::{
@@ -11,10 +11,11 @@ use puro_metadata::{
         metered::{MeteredStore, Units, Usage},
     },
 };
+use puro_stand_ins::FaultProxy;
 use puro_types::{Location, MailboxId};
 
 use crate::{
-    rig::fresh,
+    rig::{fresh, fresh_behind},
     world::{MINUTE_MS, World, delivery, location, message, new_user},
 };
 
@@ -35,7 +36,7 @@ impl Town {
         let store = Arc::new(MeteredStore::new(Arc::new(store)));
         let world = World::new();
         let metadata = world.replica_on(store.clone());
-        let domain = puro_api::model::Domain { name: "example.org".parse().unwrap(), catch_all: None };
+        let domain = Domain { name: "example.org".parse().unwrap(), catch_all: None };
         metadata.add_domain(&domain).await.unwrap();
         let mut mailboxes = Vec::new();
         for number in 0..users {
@@ -147,4 +148,27 @@ async fn a_quit_costs_one_write_a_message_and_two() {
         assert_eq!(units.writes, count + 2, "{count} messages: {usage:?}");
         assert_eq!(units.read_halves, 0, "{usage:?}");
     }
+}
+
+#[tokio::test]
+async fn the_targets_of_an_alias_are_read_with_one_request() {
+    let proxy = FaultProxy::before_dynamodb();
+    let (_, behind) = fresh_behind(proxy.endpoint()).await;
+    let metadata = World::new().replica_on(Arc::new(behind.store));
+    let domain = Domain { name: "example.org".parse().unwrap(), catch_all: None };
+    metadata.add_domain(&domain).await.unwrap();
+    let mut targets = Vec::new();
+    for number in 0..12 {
+        let user = new_user(&format!("user-{number}@example.org"));
+        metadata.add_user(&user).await.unwrap();
+        targets.push(user.email);
+    }
+    let email = "all@example.org".parse().unwrap();
+    metadata.add_alias(&Alias { email, targets }).await.unwrap();
+    metadata.resolve("user-0@example.org", 0).await.unwrap();
+    proxy.forget_counts();
+    let resolution = metadata.resolve("all@example.org", 10_000).await.unwrap();
+    assert!(matches!(resolution, Resolution::Targets(_)), "{resolution:?}");
+    let requests = [("BatchGetItem".to_owned(), 1), ("GetItem".to_owned(), 1)];
+    assert_eq!(proxy.requests(), requests.into());
 }
