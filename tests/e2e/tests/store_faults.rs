@@ -231,7 +231,9 @@ fn mixtures(mode: Mode, seeds: impl IntoIterator<Item = u64>) {
     let drill = Drill::start(mode);
     for seed in seeds {
         println!("a mixture, PURO_TEST_SEED={seed}");
-        storm(&drill, || Plan::mixture(seed, 150));
+        // A few faults among much that works, and so many that little does.
+        let per_mille = if seed % 2 == 0 { 100 } else { 400 };
+        storm(&drill, || Plan::mixture(seed, per_mille));
     }
 }
 
@@ -239,8 +241,8 @@ fn storm(drill: &Drill, plan: impl Fn() -> Plan) {
     drill.under_load(|watch| {
         drill.dynamodb.set(plan());
         drill.s3.set(plan());
-        watch.more_faults(&drill.dynamodb, 60);
-        watch.more_faults(&drill.s3, 6);
+        watch.more_faults(&drill.dynamodb, 100);
+        watch.more_faults(&drill.s3, 10);
     });
 }
 

@@ -12,6 +12,7 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -137,8 +138,19 @@ fn environment(dynamodb: String, s3: String) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Returns a port that nobody has at the moment. Neither server tells which one it got when asked for any.
+/// Returns a port that nobody has. Neither server tells which one it got when asked for any, so it is one from below those
+/// that the system hands out (ip(7), ip_local_port_range): nobody else is given it before the server has it.
 fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
-    Ok(listener.local_addr()?.port())
+    const RANGE: std::ops::Range<u32> = 20_000..32_000;
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    // Another checkout may look for ports at the same moment.
+    let first = std::process::id().wrapping_mul(101);
+    for _ in RANGE {
+        let step = first.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(RANGE.start + step % (RANGE.end - RANGE.start))?;
+        if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port is free from {} to {}", RANGE.start, RANGE.end)
 }
