@@ -40,7 +40,8 @@ impl<K: Clone + Eq + Hash> Buckets<K> {
     /// Says whether a try is left; takes none.
     pub fn allows(&self, key: &K) -> bool {
         let full_at = self.full_at.get(key);
-        full_at.is_none_or(|full_at| missing(*lock(&full_at), Instant::now()) <= self.refill * (self.burst - 1))
+        full_at
+            .is_none_or(|full_at| missing(*lock(&full_at), Instant::now()) <= self.refill * (self.burst - 1))
     }
 
     /// Takes a try, whether one is left or not.
@@ -67,7 +68,10 @@ impl<K: Clone + Eq + Hash> Buckets<K> {
 
 impl<K> fmt::Debug for Buckets<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Buckets").field("burst", &self.burst).field("refill", &self.refill).finish_non_exhaustive()
+        f.debug_struct("Buckets")
+            .field("burst", &self.burst)
+            .field("refill", &self.refill)
+            .finish_non_exhaustive()
     }
 }
 

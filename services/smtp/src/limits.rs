@@ -17,8 +17,10 @@ pub(crate) struct Limits {
 
 impl Limits {
     pub(crate) fn new(settings: &Settings) -> Self {
-        let (by_address, by_account) =
-            (settings.smtp.max_messages_per_minute_per_address, settings.smtp.max_messages_per_minute_per_account);
+        let (by_address, by_account) = (
+            settings.smtp.max_messages_per_minute_per_address,
+            settings.smtp.max_messages_per_minute_per_account,
+        );
         Self {
             failed_logins: AddressLimit::failed_logins(settings),
             by_address: AddressLimit::new(by_address, a_minute(by_address)),
