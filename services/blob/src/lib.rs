@@ -2,8 +2,9 @@
 //!
 //! What it is: the core ([`Blobs`]), which splits messages into two compressed, checksummed frames and gathers messages
 //! that arrive together into one segment; the stores of segments ([`store`]); and the gRPC service in front
-//! ([`routes`]). What it is not: it does not know who owns a message, parses none, and deletes only what it is told to.
-//! Only the all-in-one binary may depend on it as a library; everything else talks gRPC.
+//! ([`routes`]). What it is not: it does not know who owns a message (labels that say so it keeps and does not read),
+//! parses none, and deletes only what it is told to. Only the all-in-one binary may depend on it as a library;
+//! everything else talks gRPC.
 
 mod blobs;
 mod commit;

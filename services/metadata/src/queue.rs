@@ -25,6 +25,8 @@ pub(crate) struct Leased {
     pub(crate) job: Job,
     key: Key,
     fence: u64,
+    /// When another worker may take it, unless it is renewed; milliseconds since the Unix epoch.
+    pub(crate) until_ms: u64,
 }
 
 impl Metadata {
@@ -69,12 +71,13 @@ impl Metadata {
             0 => Check::Lacks(attribute::LEASE_FENCE.to_owned()),
             fence => fence_is(fence),
         };
-        let mut update = self.lease_until();
+        let until_ms = self.clock.now_ms().saturating_add(crate::ms(self.config.lease));
+        let mut update = lease_until(until_ms);
         update.set.push((attribute::LEASE_WORKER.to_owned(), text(&self.config.worker)));
         update.add.push((attribute::LEASE_FENCE.to_owned(), 1));
         let condition = Condition(vec![Check::Exists, unmoved]);
         match self.store.update(Table::Queue, key.clone(), update, condition).await {
-            Ok(_) => Ok(Some(Leased { job, key, fence: lease.fence + 1 })),
+            Ok(_) => Ok(Some(Leased { job, key, fence: lease.fence + 1, until_ms })),
             Err(StoreError::ConditionFailed(_)) => Ok(None),
             Err(error) => Err(error),
         }
@@ -83,7 +86,7 @@ impl Metadata {
     /// Makes a lease last from now on; false where it was lost.
     pub(crate) async fn renew(&self, leased: &Leased) -> Result<bool, StoreError> {
         let condition = Condition(vec![fence_is(leased.fence)]);
-        let until = self.lease_until();
+        let until = lease_until(self.clock.now_ms().saturating_add(crate::ms(self.config.lease)));
         match self.store.update(Table::Queue, leased.key.clone(), until, condition).await {
             Ok(_) => Ok(true),
             Err(StoreError::ConditionFailed(_)) => Ok(false),
@@ -137,17 +140,16 @@ impl Metadata {
         self.store.delete(Table::Queue, key.clone(), Condition::default()).await
     }
 
-    fn lease_until(&self) -> Update {
-        let lease_ms = u64::try_from(self.config.lease.as_millis()).unwrap_or(u64::MAX);
-        let expires = number(self.clock.now_ms().saturating_add(lease_ms));
-        Update { set: vec![(attribute::LEASE_EXPIRES.to_owned(), expires)], ..Update::default() }
-    }
-
     /// Returns a fresh job id.
     pub(crate) fn job_id(&self) -> Result<String, MetadataError> {
         let random = crate::clock::random_octets(self.random.as_ref())?;
         Ok(puro_types::TransactionId::new(self.clock.now_ms(), random).to_string())
     }
+}
+
+fn lease_until(until_ms: u64) -> Update {
+    let expires = (attribute::LEASE_EXPIRES.to_owned(), number(until_ms));
+    Update { set: vec![expires], ..Update::default() }
 }
 
 fn fence_is(fence: u64) -> Check {

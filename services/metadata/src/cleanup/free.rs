@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// No call that removes messages takes longer; a bump that came this long after its begin came after all its writes.
-const REMOVAL_MS: u64 = 5 * 60 * 1000;
+pub(super) const REMOVAL_MS: u64 = 5 * 60 * 1000;
 
 /// How long tombstones stay at a time that a delivery older than them waits in the queue.
 const WAITING_MS: u64 = 60 * 60 * 1000;
@@ -182,6 +182,11 @@ impl Metadata {
     ) -> Result<Next, MetadataError> {
         let mailbox = &leased.job.mailbox;
         let folder = self.folder(mailbox, Consistency::Strong).await?;
+        if self.clock.now_ms() >= leased.until_ms {
+            // This worker stood still, perhaps for days: another may have delivered the message since, its reader deleted
+            // it, and the tombstone gone.
+            return Ok(Next::Lost);
+        }
         let placed = self.place(mailbox, message, mail).await?;
         if folder.removed {
             // The account went while the message waited. Its share in the bytes goes the way of all others.

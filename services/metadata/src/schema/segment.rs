@@ -2,7 +2,8 @@
 //!
 //! Two kinds of items. `object_name`: the dead slots of a segment, a slot with several owners marked by a `+`.
 //! `object_name#slot`: the ordinals of the dead owners of one slot that has several. Both only ever grow, so that
-//! doing a removal twice changes nothing, and neither can be complete while an owner lives.
+//! doing a removal twice changes nothing, and neither can be complete while an owner lives. A segment's item also says
+//! since when it is being compacted, and when its bytes went.
 
 use std::collections::BTreeSet;
 

@@ -7,7 +7,7 @@ use std::{
 
 use puro_api::model::AuditKind;
 use puro_metadata::{
-    Metadata,
+    ManualClock, Metadata,
     store::{
         Condition, Consistency, Item, ItemStore, Key, Page, Query, StoreError, Table, Update, Value,
         faulty::{Calls, Fault, FaultPlan},
@@ -148,11 +148,27 @@ async fn mail_that_dies_between_two_writes_is_not_moved_and_not_kept() {
     assert!(trials > 20, "the plans did not fire: {trials}");
 }
 
-/// A store in which somebody else deletes a message just before the first message is moved.
+/// What happens once, at the worst moment.
+#[derive(Debug)]
+enum Intrusion {
+    /// Just before the first message is moved somebody else deletes one.
+    Removal(Arc<Metadata>, MailboxId, MessageId),
+    /// The worker stands still for so many milliseconds after it has read a folder.
+    Pause(Arc<ManualClock>, u64),
+}
+
+/// A store at which something else happens.
 #[derive(Debug)]
 struct Intruded {
     inner: Arc<dyn ItemStore>,
-    other: Mutex<Option<(Arc<Metadata>, MailboxId, MessageId)>>,
+    other: Mutex<Option<Intrusion>>,
+}
+
+impl Intruded {
+    /// Returns what is to happen, if this is the moment, once.
+    fn take(&self, is_moment: impl Fn(&Intrusion) -> bool) -> Option<Intrusion> {
+        self.other.lock().unwrap().take_if(|intrusion| is_moment(intrusion))
+    }
 }
 
 #[async_trait::async_trait]
@@ -167,7 +183,12 @@ impl ItemStore for Intruded {
         key: &Key,
         consistency: Consistency,
     ) -> Result<Option<Item>, StoreError> {
-        self.inner.get(table, key, consistency).await
+        let item = self.inner.get(table, key, consistency).await;
+        let is_moment = |other: &Intrusion| matches!(other, Intrusion::Pause(..)) && table == Table::Folder;
+        if let Some(Intrusion::Pause(clock, ms)) = self.take(is_moment) {
+            clock.advance_ms(ms);
+        }
+        item
     }
 
     async fn query(&self, query: &Query) -> Result<Page, StoreError> {
@@ -190,8 +211,8 @@ impl ItemStore for Intruded {
         condition: Condition,
     ) -> Result<Item, StoreError> {
         let is_move = update.set.iter().any(|(name, _)| name == "object_name");
-        let other = if is_move { self.other.lock().unwrap().take() } else { None };
-        if let Some((other, mailbox, message)) = other {
+        let is_moment = |other: &Intrusion| matches!(other, Intrusion::Removal(..)) && is_move;
+        if let Some(Intrusion::Removal(other, mailbox, message)) = self.take(is_moment) {
             other.remove(&mailbox, std::slice::from_ref(&message)).await.unwrap();
         }
         self.inner.update(table, key, update, condition).await
@@ -210,7 +231,8 @@ async fn a_message_that_dies_while_it_is_moved_stays_dead_in_the_old_place() {
         let thin = thin(&world, &mut ledger).await;
         up_to(&world, 0).await;
         let (at, message) = (mailbox(at), message(&thin.deliveries[number], &mailbox(at)));
-        let other = Mutex::new(Some((world.metadata.clone(), at.clone(), message.clone())));
+        let removal = Intrusion::Removal(world.metadata.clone(), at.clone(), message.clone());
+        let other = Mutex::new(Some(removal));
         let store = Arc::new(Intruded { inner: world.base.clone(), other });
         world.replica_on(store.clone()).work_once().await;
         assert!(store.other.lock().unwrap().is_none(), "nobody came in between");
@@ -218,6 +240,28 @@ async fn a_message_that_dies_while_it_is_moved_stays_dead_in_the_old_place() {
         ledger.remove(&world, &at, &[message]).await.unwrap();
         finish(&mut world, &ledger, &thin, &format!("{number} {at}")).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_stood_still_for_days_delivers_nothing() {
+    let mut world = World::new();
+    let mut ledger = Ledger::default();
+    let to = mailbox(1);
+    let delivery = world.store(&[(1, std::slice::from_ref(&to))]).remove(0);
+    world.faulty.set_plan(FaultPlan::during(0..4, Calls::Writes, Fault::Before));
+    ledger.deliver(&world, &delivery).await.unwrap();
+    world.faulty.set_plan(FaultPlan::none());
+    world.clock.advance_ms(MINUTE_MS);
+    // It has the lease and is about to put the message when its machine is suspended.
+    let pause = Intrusion::Pause(world.clock.clone(), 3 * DAY_MS);
+    let store = Arc::new(Intruded { inner: world.base.clone(), other: Mutex::new(Some(pause)) });
+    world.replica_on(store.clone()).work_once().await;
+    assert!(store.other.lock().unwrap().is_none(), "it was not suspended");
+    assert_eq!(places(&world, &to).await, [], "others may have done it, and more, since");
+    world.restart();
+    world.pass(HOUR_MS, 5 * MINUTE_MS).await;
+    ledger.check(&world, "another worker has it").await;
+    assert_eq!(places(&world, &to).await.len(), 1);
 }
 
 /// Puts a job of a compaction that is to delete the segment next.
