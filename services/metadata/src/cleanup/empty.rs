@@ -12,16 +12,20 @@ use crate::{
     retry::persist,
     schema::{
         Emptying, Entry, Job, JobKind, Mail, MailState,
-        folder::{is_given_up, removal_of_mailbox},
+        folder::{is_given_up, is_of_version, removal_of_mailbox},
         folder_key,
     },
-    store::{Condition, Consistency, Query, StoreError, Table},
+    store::{Consistency, Query, StoreError, Table},
 };
 
 /// A delivery that was under way when the account went is over by then.
 const SWEEP_MS: u64 = 24 * 60 * 60 * 1000;
 /// A folder marked as removed stays this long, to turn away deliveries that waited in the queue.
 const FOLDER_MS: u64 = 30 * 24 * 60 * 60 * 1000;
+/// How long a mark is fresh. No call that removes messages takes longer.
+const FRESH_MS: u64 = 5 * 60 * 1000;
+/// Attempts to mark a folder that others change at the same time.
+const RACES_MAX: usize = 8;
 /// Messages removed at once.
 const BATCH: usize = 500;
 
@@ -33,22 +37,15 @@ impl Metadata {
         step: Emptying,
     ) -> Result<Next, MetadataError> {
         let job = &leased.job;
-        if self.is_in_use(email, &job.mailbox).await? {
-            tracing::warn!(job = job.id, "the account was not removed after all: its mailbox stays");
-            return Ok(Next::Finished);
-        }
-        if step == Emptying::Messages {
-            self.mark_removed(&job.mailbox).await?;
-        }
         let mut found = false;
         loop {
+            if !self.give_up(email, &job.mailbox).await? {
+                tracing::warn!(job = job.id, "the account is there: its mailbox stays");
+                return Ok(Next::Finished);
+            }
             let live = self.live_messages(&job.mailbox).await?;
             if live.is_empty() {
                 break;
-            }
-            // What an import puts comes after its account: where that is there now, the list may have some of it.
-            if self.is_in_use(email, &job.mailbox).await? {
-                return Ok(Next::Finished);
             }
             found = true;
             self.remove(&job.mailbox, &live).await?;
@@ -85,15 +82,31 @@ impl Metadata {
         })
     }
 
-    /// Marks the folder, so that it is listed no more and queued deliveries are dropped.
-    async fn mark_removed(&self, mailbox: &MailboxId) -> Result<(), MetadataError> {
-        let now_ms = self.clock.now_ms();
-        persist(self.patience(), self.random.as_ref(), |_| {
-            let mark = removal_of_mailbox(now_ms);
-            self.store.update(Table::Folder, folder_key(mailbox), mark, Condition::default())
-        })
-        .await?;
-        Ok(())
+    /// Marks the folder, so that it is listed no more and queued deliveries are dropped, unless the account is there.
+    ///
+    /// An import may give the mailbox back at any time: it makes the account and then changes the folder, so either it
+    /// is seen here or the folder is not what was read before. While the mark is fresh imports keep away
+    /// ([`crate::transfer`]): nothing of theirs is among the messages that are removed under it.
+    async fn give_up(&self, email: &str, mailbox: &MailboxId) -> Result<bool, MetadataError> {
+        for _ in 0..RACES_MAX {
+            let folder = self.folder(mailbox, Consistency::Strong).await?;
+            if self.is_in_use(email, mailbox).await? {
+                return Ok(false);
+            }
+            let now_ms = self.clock.now_ms();
+            let mark = removal_of_mailbox(now_ms, now_ms + FRESH_MS);
+            let marked = persist(self.patience(), self.random.as_ref(), |_| {
+                let condition = is_of_version(folder.version);
+                self.store.update(Table::Folder, folder_key(mailbox), mark.clone(), condition)
+            });
+            match marked.await {
+                Ok(_) => return Ok(true),
+                // Changed since it was read, perhaps by an attempt whose answer was lost.
+                Err(StoreError::ConditionFailed(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(MetadataError::Unavailable("the folder is being changed by others".to_owned()))
     }
 
     /// Returns some live messages; none only where there is none.

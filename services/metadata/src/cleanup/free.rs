@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// No call that removes messages takes longer; a bump that came this long after its begin came after all its writes.
-pub(super) const REMOVAL_MS: u64 = 5 * 60 * 1000;
+const REMOVAL_MS: u64 = 5 * 60 * 1000;
 
 /// How long tombstones stay at a time that a delivery older than them waits in the queue.
 const WAITING_MS: u64 = 60 * 60 * 1000;

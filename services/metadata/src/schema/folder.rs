@@ -30,6 +30,8 @@ const NEXT_UID: &str = "next_uid";
 const UID_VALIDITY: &str = "uid_validity";
 const SELECTABLE: &str = "selectable";
 const REMOVED: &str = "removed";
+/// Until when somebody may be removing the messages of a mailbox that is given up.
+const EMPTYING: &str = "emptying";
 
 /// A folder as POP3 needs it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,6 +44,8 @@ pub(crate) struct Folder {
     pub(crate) drift: bool,
     /// The account is gone and the mailbox is being emptied.
     pub(crate) removed: bool,
+    /// Until when a worker may be at that, milliseconds since the Unix epoch.
+    pub(crate) emptying_until_ms: u64,
     /// The id of the last removal that was announced here.
     pub(crate) last_removal: String,
     /// Milliseconds since the Unix epoch.
@@ -82,6 +86,7 @@ impl Folder {
             digest: attributes.signed(DIGEST)?.unwrap_or(0),
             drift: attributes.signed(DRIFT)?.is_some(),
             removed: attributes.text_or_empty(STATE)? == REMOVED,
+            emptying_until_ms: attributes.number_or(EMPTYING, 0)?,
             last_removal: attributes.text_or_empty(LAST_REMOVAL)?.to_owned(),
             updated_ms: attributes.number_or(LAST_UPDATE, 0)?,
         })
@@ -195,7 +200,7 @@ pub(crate) fn given_back(ahead: i64, now_ms: u64) -> Update {
     Update {
         set: vec![(LAST_UPDATE.to_owned(), number(now_ms))],
         add: vec![(VERSION.to_owned(), ahead)],
-        remove: vec![STATE.to_owned()],
+        remove: vec![STATE.to_owned(), EMPTYING.to_owned()],
         ..Update::default()
     }
 }
@@ -205,11 +210,21 @@ pub(crate) fn is_given_up() -> Condition {
     Condition(vec![Check::Equals(STATE.to_owned(), text(REMOVED))])
 }
 
-/// Returns the bump that marks a mailbox as given up.
-pub(crate) fn removal_of_mailbox(now_ms: u64) -> Update {
+/// Returns the bump that marks a mailbox as given up, and as being emptied until then.
+pub(crate) fn removal_of_mailbox(now_ms: u64, until_ms: u64) -> Update {
     let mut update = announcement(now_ms);
     update.set.push((STATE.to_owned(), text(REMOVED)));
+    update.set.push((EMPTYING.to_owned(), number(until_ms)));
     update
+}
+
+/// Holds while the folder is of this version; 0 is that of a folder that is not there.
+pub(crate) fn is_of_version(version: u64) -> Condition {
+    let name = VERSION.to_owned();
+    Condition(vec![match version {
+        0 => Check::Lacks(name),
+        version => Check::Equals(name, number(version)),
+    }])
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::{
     retry::persist,
     schema::{
         Account, Entry, Folder, Status,
-        folder::{attribute as folder_attribute, given_back, identity, moved_item},
+        folder::{given_back, identity, is_of_version, moved_item},
         folder_key, text,
         user::{Import, attribute},
         user_key,
@@ -184,8 +184,6 @@ impl Metadata {
                     return Err(MetadataError::Refused(format!("another import is filling {email}")));
                 }
                 Import::Filling(_) => {
-                    // Once more: a job that was emptying the mailbox when the account came may have marked it since.
-                    self.ensure_folder(mailbox, &FolderRecord::default()).await?;
                     set.push((attribute::STATUS.to_owned(), text(stored_status(status).as_str())));
                 }
                 Import::Done(_) | Import::None => {}
@@ -210,8 +208,9 @@ impl Metadata {
         Err(MetadataError::Unavailable(format!("{email} is being changed by others")))
     }
 
-    /// Makes sure that a mailbox has a folder that is not given up, and whose version is beyond the one that it had
-    /// where it comes from: a front end may remember a listing of that one.
+    /// Makes sure that a mailbox has a folder that is not given up, and whose version is beyond the one that it had where
+    /// it comes from: a front end may remember a listing of that one. The folder is changed in any case, so that a job
+    /// which is about to give the mailbox up, and has not seen the account, notices.
     async fn ensure_folder(&self, mailbox: &MailboxId, record: &FolderRecord) -> Result<(), MetadataError> {
         let key = || folder_key(mailbox);
         for _ in 0..RACES_MAX {
@@ -227,15 +226,16 @@ impl Metadata {
                 }
                 Some(item) => {
                     let folder = Folder::from_item(&item)?;
-                    if !folder.removed && folder.version > record.version {
-                        return Ok(());
+                    if folder.removed && folder.emptying_until_ms > now_ms {
+                        return Err(MetadataError::Refused(
+                            "the mailbox is being emptied after a removal: try again in some minutes"
+                                .to_owned(),
+                        ));
                     }
                     let ahead = record.version.saturating_sub(folder.version).saturating_add(1);
-                    let version = Value::Number(i64::try_from(folder.version).unwrap_or(i64::MAX));
-                    let same = Check::Equals(folder_attribute::VERSION.to_owned(), version);
                     let update = given_back(i64::try_from(ahead).unwrap_or(1), now_ms);
                     let updated = persist(self.patience(), self.random.as_ref(), |_| {
-                        let condition = Condition(vec![same.clone()]);
+                        let condition = is_of_version(folder.version);
                         self.store.update(Table::Folder, key(), update.clone(), condition)
                     });
                     updated.await.map(drop)

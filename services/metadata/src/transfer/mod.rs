@@ -10,9 +10,10 @@
 //! * neither: the account was there before. Missing messages are added; a tombstone is a message that its user deleted
 //!   within the last day, and stays one.
 //!
-//! The account comes before its folder and its messages. The job that empties the mailbox of an account that was
-//! removed looks for the account again before it removes what it has listed ([`crate::cleanup`]), so it never takes a
-//! message that was put here.
+//! The account comes before its folder, and the folder before its messages. The job that empties the mailbox of an
+//! account that was removed marks the folder before each look at the messages, on the condition that it is what it was
+//! before the job found no account ([`crate::cleanup`]); while that mark is fresh an import is refused. So the job never
+//! takes a message that an import has put, or has counted as there.
 
 mod accounts;
 mod messages;

@@ -1,5 +1,12 @@
 //! Accounts and messages that move from one store to another, and back to the one that they were removed from.
 
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU64, Ordering},
+};
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use puro_api::model::{
     AccountPut, AccountRecord, Alias, Domain, MailState, MessageOutcome, Refusal, Resolution, UserStatus,
     Written,
@@ -7,7 +14,7 @@ use puro_api::model::{
 use puro_metadata::{
     Metadata, MetadataError,
     store::{
-        Table, Value,
+        Condition, Consistency, Item, ItemStore, Key, Page, Query, StoreError, Table, Update, Value,
         faulty::{Calls, Fault, FaultPlan},
     },
 };
@@ -364,4 +371,120 @@ async fn messages_are_listed_in_pages_and_ranges() {
     let items = world.items(Table::MetaMail).await;
     let live = items.iter().filter(|(_, item)| item.get("state") == Some(&Value::Text("live".to_owned())));
     assert_eq!(live.count(), 2, "{:?}", state(&first));
+}
+
+/// A store that has something happen just before one of its calls.
+struct Meanwhile {
+    inner: Arc<dyn ItemStore>,
+    /// Calls until then.
+    left: AtomicU64,
+    work: Mutex<Option<BoxFuture<'static, ()>>>,
+}
+
+impl std::fmt::Debug for Meanwhile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Meanwhile").finish_non_exhaustive()
+    }
+}
+
+impl Meanwhile {
+    async fn tick(&self) -> &dyn ItemStore {
+        if self.left.fetch_sub(1, Ordering::SeqCst) == 0 {
+            let work = self.work.lock().unwrap().take();
+            work.unwrap().await;
+        }
+        self.inner.as_ref()
+    }
+}
+
+#[async_trait]
+impl ItemStore for Meanwhile {
+    fn kind(&self) -> &'static str {
+        "meanwhile"
+    }
+
+    async fn get(
+        &self,
+        table: Table,
+        key: &Key,
+        consistency: Consistency,
+    ) -> Result<Option<Item>, StoreError> {
+        self.tick().await.get(table, key, consistency).await
+    }
+
+    async fn query(&self, query: &Query) -> Result<Page, StoreError> {
+        self.tick().await.query(query).await
+    }
+
+    async fn scan(&self, table: Table, after: Option<&Key>, limit: usize) -> Result<Page, StoreError> {
+        self.tick().await.scan(table, after, limit).await
+    }
+
+    async fn put(&self, table: Table, key: Key, item: Item, condition: Condition) -> Result<(), StoreError> {
+        self.tick().await.put(table, key, item, condition).await
+    }
+
+    async fn update(
+        &self,
+        table: Table,
+        key: Key,
+        update: Update,
+        condition: Condition,
+    ) -> Result<Item, StoreError> {
+        self.tick().await.update(table, key, update, condition).await
+    }
+
+    async fn delete(&self, table: Table, key: Key, condition: Condition) -> Result<(), StoreError> {
+        self.tick().await.delete(table, key, condition).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_import_may_come_at_any_moment_of_the_emptying() {
+    // The three steps of the job: what the worker did before, and how long until the step is due.
+    for (stage, before_ms, due_ms) in
+        [(0, 0, 16 * MINUTE_MS), (1, 40 * MINUTE_MS, 25 * 60 * MINUTE_MS), (2, 3 * DAY_MS, 40 * DAY_MS)]
+    {
+        let mut came = 0;
+        for call in 0.. {
+            let context = format!("stage {stage}, before call {call}");
+            let (world, record) = source().await;
+            let messages = moved(&world, &record.mailbox).await;
+            let ids = world.ids(&record.mailbox).await;
+            world.metadata.remove_user(&ann()).await.unwrap();
+            world.pass(before_ms, (before_ms / 16).max(1)).await;
+            world.clock.advance_ms(due_ms);
+            let (metadata, again) = (Arc::clone(&world.metadata), messages.clone());
+            let account = record.clone();
+            let meanwhile = Arc::new(Meanwhile {
+                inner: world.metered.clone(),
+                left: AtomicU64::new(call),
+                work: Mutex::new(Some(Box::pin(async move {
+                    // What it is refused, because the job was quicker, the next run gets.
+                    let _ = import(&metadata, &account, &messages).await;
+                }))),
+            });
+            world.replica_on(meanwhile.clone()).work_once().await;
+            if meanwhile.work.lock().unwrap().is_some() {
+                break;
+            }
+            came += 1;
+            // While the mailbox was being emptied it was refused.
+            world.clock.advance_ms(6 * MINUTE_MS);
+            import(&world.metadata, &record, &again).await.unwrap_or_else(|e| panic!("{context}: {e}"));
+            assert!(logs_in(&world).await, "{context}");
+            world.pass_all().await;
+            world.pass(80 * DAY_MS, DAY_MS).await;
+            let listed = world.replica().list(&record.mailbox, 0).await;
+            assert!(listed.is_ok(), "{context}: {listed:?}");
+            assert_eq!(world.ids(&record.mailbox).await, ids, "{context}");
+            for message in &world.list(&record.mailbox).await.unwrap().messages {
+                assert!(
+                    !world.segments.is_deleted(&message.location.object_name),
+                    "{context}: bytes are gone"
+                );
+            }
+        }
+        assert!(came > 10, "stage {stage} made {came} calls only");
+    }
 }
