@@ -1,6 +1,7 @@
 //! Region, endpoint, credentials, deadlines and the HTTP client.
 
 use std::{
+    fmt,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -23,7 +24,7 @@ pub struct Deadlines {
 }
 
 /// Where region, endpoint and credentials come from.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Source {
     /// The SDK's chain: environment, profile, web identity (IRSA), container and instance roles; endpoints by
     /// `AWS_ENDPOINT_URL` and `AWS_ENDPOINT_URL_<SERVICE>`.
@@ -37,6 +38,20 @@ pub enum Source {
         /// Access key id and secret access key.
         keys: (String, String),
     },
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Chain => f.write_str("Chain"),
+            // The keys are nobody's to read.
+            Self::Given { endpoint, region, .. } => f
+                .debug_struct("Given")
+                .field("endpoint", endpoint)
+                .field("region", region)
+                .finish_non_exhaustive(),
+        }
+    }
 }
 
 /// The SDK's chain gives no region.

@@ -31,6 +31,8 @@ const S3_PARALLEL_PUTS: usize = 4;
 const S3_PUT_PATIENCE: Duration = Duration::from_millis(200);
 /// Requests to S3 that wait, for each that runs.
 const WAITING_PER_CONNECTION: usize = 8;
+/// Bodies that are on their way from S3, for each request that runs.
+const READERS_PER_CONNECTION: usize = 4;
 
 /// Opens the store that the settings name, and returns the service above it. It is drained with the process.
 ///
@@ -103,6 +105,7 @@ pub(crate) fn s3_config(settings: &Settings) -> S3Config {
     };
     config.gate.in_flight = usize::try_from(settings.max_connections).unwrap_or(usize::MAX);
     config.gate.waiting = config.gate.in_flight.saturating_mul(WAITING_PER_CONNECTION);
+    config.readers = config.gate.in_flight.saturating_mul(READERS_PER_CONNECTION);
     config
 }
 

@@ -134,7 +134,8 @@ sections! {
         path_style: bool = false;
         /// The KMS key by which a new bucket encrypts, with a bucket key. Empty: S3's own keys (SSE-S3).
         kms_key_id: String = String::new();
-        /// Requests to S3 at one time, each on a connection of its own; eight times as many wait, the rest is put off.
+        /// Requests to S3 at one time, each on a connection of its own; eight times as many wait, the rest is put off. Four
+        /// times as many messages may be on their way to readers.
         max_connections: u32 = 128;
     }
 

@@ -188,6 +188,24 @@ fn a_url_that_leads_nowhere_is_a_fault_of_the_settings() {
 }
 
 #[test]
+fn segments_in_s3_need_the_name_of_a_bucket() {
+    let s3 = ("PURO_BLOB_STORE", "s3");
+    let settings =
+        load(Some("[s3]\npath_style = true\n"), &[s3, ("PURO_S3_BUCKET", "my-mail.1")], &[]).unwrap();
+    assert_eq!((settings.blob.store, settings.s3.path_style), (BlobStore::S3, true));
+    assert_eq!(load(None, &[s3], &[]).unwrap_err().len(), 1);
+    for wrong in ["ab", "My-Mail", "my_mail", "my/mail", &"x".repeat(64)] {
+        let faults = load(None, &[("PURO_S3_BUCKET", wrong)], &[]).unwrap_err();
+        assert!(faults[0].contains("s3.bucket: 3 to 63"), "{wrong}: {faults:?}");
+    }
+    for (truth, fault) in [("yes", "\"yes\" is not true or false"), ("", "is not true or false")] {
+        let faults = load(None, &[("PURO_S3_PATH_STYLE", truth)], &[]).unwrap_err();
+        assert!(faults[0].contains(fault), "{truth}: {faults:?}");
+    }
+    assert!(load(Some("[s3]\npath_style = 1\n"), &[], &[]).unwrap_err()[0].contains("not integer"));
+}
+
+#[test]
 fn a_file_that_is_no_toml_or_not_there_is_a_fault() {
     assert!(load(Some("smtp = ["), &[], &[]).unwrap_err()[0].contains("TOML parse error"));
     let missing = Sources { file: Some("/nonexistent/puro.toml".into()), ..Sources::default() };

@@ -380,3 +380,24 @@ fn first_octet(content_range: &str) -> Option<u64> {
 fn built(error: aws_sdk_s3::error::BuildError) -> StoreError {
     StoreError::Internal(format!("building a request: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checksum_is_written_as_s3_reads_it() {
+        // The check value of CRC-32C (RFC 3720 appendix B.4 has others), 0xe3069283, in base64.
+        assert_eq!(checksum(b"123456789"), "4waSgw==");
+        assert_eq!(checksum(b""), "AAAAAA==");
+    }
+
+    #[test]
+    fn a_range_begins_where_its_header_says() {
+        assert_eq!(first_octet("bytes 5-9/100"), Some(5));
+        assert_eq!(first_octet("bytes 0-0/*"), Some(0));
+        for wrong in ["bytes */100", "5-9/100", "octets 5-9/100", ""] {
+            assert_eq!(first_octet(wrong), None, "{wrong}");
+        }
+    }
+}
