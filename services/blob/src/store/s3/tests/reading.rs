@@ -29,7 +29,8 @@ async fn a_slow_reader_loses_the_connection_and_not_the_read() {
         // Another one reads meanwhile, on the only connection.
         free(&store).await;
         assert_eq!(read(&store, &name, 0..10).await.unwrap(), whole.slice(..10));
-        assert_eq!(store.requests().counts().gets, 2 * pauses);
+        // More where a busy machine made this one slow by itself.
+        assert!(store.requests().counts().gets >= 2 * pauses);
         while octets.len() < 1_000_000 * usize::try_from(pauses).unwrap() {
             octets.extend_from_slice(&chunks.next().await.unwrap().unwrap());
         }
