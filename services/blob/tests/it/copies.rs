@@ -101,6 +101,11 @@ async fn labels_and_copies_on_disk() {
 }
 
 #[tokio::test]
+async fn labels_and_copies_in_s3() {
+    labels_and_copies(Arc::new(crate::s3::store().await)).await;
+}
+
+#[tokio::test]
 async fn a_streamed_message_has_its_label_at_the_end() {
     let blobs = blobs(Arc::new(MemoryStore::new()));
     let whole = message(2_500_000, 1);
