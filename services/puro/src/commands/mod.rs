@@ -41,9 +41,8 @@ pub(crate) enum Request {
     /// Mail in a mailbox
     #[command(subcommand)]
     Mail(mail::Request),
-    /// Copy the whole system, or some users, into a folder
+    // These two say in their own place what they do.
     Export(export::Request),
-    /// Bring in what export wrote, or mail of other programs
     Import(import::Request),
     /// The stores: set up, described, audited
     #[command(subcommand)]

@@ -26,8 +26,10 @@ use super::{Session, mail::time};
 use crate::{exit::Fault, output::say};
 use layout::{FORMAT, MAIL, MANIFEST, Manifest, Totals, at};
 
-/// Writes domains, users with the hashes of their passwords, aliases, settings and all mail, for a backup or a move to
-/// another system, whatever its stores.
+/// Copy the whole system, or some users, into a folder
+///
+/// Domains, users with the hashes of their passwords, aliases, settings and all mail, for a backup or a move to another
+/// system, whatever its stores.
 ///
 /// FOLDER is made, for its owner's eyes only: it holds mail and password hashes. Beside lists of records (JSON, one a
 /// line) it has a Maildir for each mailbox, with the messages octet for octet as POP3 gives them. The checksum of

@@ -16,7 +16,7 @@ use self::foreign::Wish;
 use super::Session;
 use crate::{exit::Fault, mbox::Quoting};
 
-/// Brings in what `puro export` wrote (one FOLDER), or mail of other programs (EMAIL and FILEs).
+/// Bring in what export wrote, or mail of other programs
 ///
 /// `puro import FOLDER` restores domains, users with the passwords and mailboxes they had, aliases, settings and mail,
 /// into a system of any kind of store. Messages keep their ids (UIDLs) and times. A user whose mail is being brought in
