@@ -19,6 +19,9 @@ everywhere! {
     }
 
     fn a_thousand_idle_connections_harm_nobody(system) {
+        // What the first message and the first login take once is no part of it.
+        system.deliver("bob@example.test", &message("small", "x\r\n"));
+        system.fetch("bob");
         let before = memory_kib(system);
         let mut idle = Vec::new();
         for n in 0..1000u32 {
@@ -30,21 +33,25 @@ everywhere! {
         system.deliver("alice@example.test", &message("idle", "x\r\n"));
         assert_eq!(system.fetch("alice").len(), 1);
         let grown = memory_kib(system).saturating_sub(before);
-        assert!(grown < 100 * 1024, "1,000 idle connections took {grown} KiB");
+        assert!(grown < IDLE_TAKE_KIB, "1,000 idle connections took {grown} KiB");
     }
 
-    /// A client that asks for everything and reads nothing: memory stays bounded, the others are served.
+    /// Clients that ask for everything and read no more than a line: memory stays bounded, the others are served.
     fn a_client_that_never_reads_is_bounded(system) {
-        let body = format!("{}\r\n", "n".repeat(76)).repeat(60_000);
-        system.deliver("alice@example.test", &message("big", &body));
-        let before = memory_kib(system);
-        let mut deaf: Vec<Raw> = (0..10).map(|_| system.pop3_as("alice")).collect();
+        let mut text = message("big", "");
+        text.extend(random_octets(20, 20_000_000));
+        system.deliver("alice@example.test", &text);
+        // One that reads has been served before: its memory is no part of it.
+        assert!(system.fetch("alice")[0].ends_with(&text));
+        let before = Memory::now(system);
+        let mut deaf: Vec<Raw> = (0..DEAF).map(|_| system.pop3_as("alice")).collect();
         for raw in &mut deaf {
             raw.try_send("RETR 1\r\n".repeat(100));
+            raw.expect("+OK");
         }
-        assert_eq!(system.fetch("alice").len(), 1, "others are served");
-        let grown = memory_kib(system).saturating_sub(before);
-        assert!(grown < 60 * 1024, "ten deaf clients of 46 MB took {grown} KiB");
+        assert!(system.fetch("alice")[0].ends_with(&text), "others are served");
+        let limit_kib = big_takes_kib(system.stores()) + DEAF * DEAF_TAKES_KIB;
+        before.grew_less_than(system, limit_kib, "for ten deaf clients of 20 MB");
     }
 
     /// A message of 46 MB that does not compress passes in and out, and no process ever holds it whole.
@@ -165,13 +172,24 @@ fn memory_kib(system: &mut System) -> u64 {
     system.names().into_iter().map(|name| status_kib(system.process(name), "VmRSS")).sum()
 }
 
+/// Clients that read nothing.
+const DEAF: u64 = 10;
+
+/// What each of them may take: a window of its stream and the buffers on both sides of it, which one process has both.
+/// Seen with one that reads: 34 to 48 MiB in all. A server that holds their messages whole takes 190 MiB.
+const DEAF_TAKES_KIB: u64 = 4 * 1_024;
+
+/// What 1,000 idle connections may take: 40 KiB each.
+const IDLE_TAKE_KIB: u64 = 40 * 1_024;
+
 /// What one process may take for a message of 46 MB: buffers, 18 MiB on a machine that is too busy to empty them. Memory
 /// that was freed before, of password checks above all, may hide 20 MB of a message held whole. On S3 a part of 8 MB is
-/// gathered while another is on its way, and each is copied once; who held the message whole would do so with 46 MB.
+/// gathered while another is on its way, both grow by doubling, and what is freed stays with the process: 50 MB and up to
+/// 70 on a busy machine, for 300 MB no more than for 46. A message held whole takes its buffer's 64 MB on top of that.
 fn big_takes_kib(stores: Stores) -> u64 {
     match stores {
         Stores::Embedded => 24 * 1024,
-        Stores::Aws => (24 + 40) * 1024,
+        Stores::Aws => (24 + 60) * 1024,
     }
 }
 
