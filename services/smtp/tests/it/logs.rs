@@ -106,7 +106,8 @@ async fn every_outcome_has_its_line() {
     for (method, failure, message, then, outcome) in [
         ("none", bug(), whole.clone(), Then::Quits, "accepted"),
         ("deliver", bug(), whole.clone(), Then::Quits, "unavailable"),
-        ("store", bug(), whole, Then::Quits, "unavailable"),
+        ("store", bug(), whole.clone(), Then::Quits, "unavailable"),
+        ("store", Failure::TooLarge("1 octet".to_owned()), whole, Then::Quits, "too_large"),
         ("none", bug(), format!("{}.\r\n", "x\r\n".repeat(1_000)), Then::Quits, "too_large"),
         ("none", bug(), "x\r\n".repeat(1_000), Then::IsSilent, "too_large"),
         ("none", bug(), format!("{}.\r\n", "Received: x\r\n".repeat(101)), Then::Quits, "loop"),
