@@ -141,9 +141,9 @@ pub(crate) fn wait_longer<T>(what: &str, patience: Duration, mut check: impl FnM
     }
 }
 
-/// Returns the path of a binary of the workspace: beside the folder of the running test, or in `PURO_BIN_DIR`.
+/// Returns the path of a binary of the workspace: beside the folder of the running test, or in `PURO_TEST_BIN_DIR`.
 pub(crate) fn binary(name: &str) -> PathBuf {
-    let folder = match std::env::var_os("PURO_BIN_DIR") {
+    let folder = match std::env::var_os("PURO_TEST_BIN_DIR") {
         Some(folder) => PathBuf::from(folder),
         None => {
             let test = std::env::current_exe().expect("the path of this test");

@@ -185,7 +185,7 @@ const IDLE_TAKE_KIB: u64 = 40 * 1_024;
 /// What one process may take for a message of 46 MB: buffers, 18 MiB on a machine that is too busy to empty them. Memory
 /// that was freed before, of password checks above all, may hide 20 MB of a message held whole. On S3 a part of 8 MB is
 /// gathered while another is on its way, both grow by doubling, and what is freed stays with the process: 50 MB and up to
-/// 70 on a busy machine, for 300 MB no more than for 46. A message held whole takes its buffer's 64 MB on top of that.
+/// 70 on a busy machine, and some 33 more for 300 MB. A message held whole takes its buffer's 64 MB on top of that.
 fn big_takes_kib(stores: Stores) -> u64 {
     match stores {
         Stores::Embedded => 24 * 1024,

@@ -113,7 +113,7 @@ fn from_embedded_stores_to_aws_and_back() {
 /// Returns where `puro` is, as the harness finds it.
 fn puro() -> PathBuf {
     let beside = || std::env::current_exe().unwrap().parent().and_then(Path::parent).unwrap().to_owned();
-    std::env::var_os("PURO_BIN_DIR").map_or_else(beside, PathBuf::from).join("puro")
+    std::env::var_os("PURO_TEST_BIN_DIR").map_or_else(beside, PathBuf::from).join("puro")
 }
 
 /// Runs a command of the operator and kills it, as `kill -9` does, after some milliseconds.

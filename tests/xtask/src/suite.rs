@@ -72,7 +72,7 @@ fn nextest(
 
 /// The black box tests start the binaries which were built a step before.
 fn with_binaries(workspace: &Workspace, mut command: Command) -> Command {
-    command.env("PURO_BIN_DIR", workspace.target.join("debug"));
+    command.env("PURO_TEST_BIN_DIR", workspace.target.join("debug"));
     command
 }
 
