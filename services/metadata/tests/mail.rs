@@ -20,6 +20,8 @@ mod cleanup_mixtures;
 mod delivery;
 #[path = "mail/directory.rs"]
 mod directory;
+#[path = "mail/draw.rs"]
+mod draw;
 #[path = "mail/faults.rs"]
 mod faults;
 #[path = "mail/grpc.rs"]

@@ -13,30 +13,14 @@ use puro_types::{MailboxId, MessageId};
 use crate::{
     audit::audit,
     cleanup_compact::pass_compaction,
+    draw::{Draw, seeds},
     ledger::Ledger,
     world::{DAY_MS, World, mailbox},
 };
 
-/// A small generator (SplitMix64).
-struct Draw(u64);
-
-impl Draw {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn mixtures_of_all_this() {
-    let seeds: Vec<u64> = match std::env::var("PURO_TEST_SEED") {
-        Ok(seed) => vec![seed.parse().unwrap()],
-        Err(_) => (0..30).collect(),
-    };
-    for seed in seeds {
+    for seed in seeds(0..30) {
         eprintln!("seed {seed}");
         mixture(&mut World::new(), seed).await;
     }

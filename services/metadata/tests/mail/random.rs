@@ -3,30 +3,14 @@
 use puro_metadata::store::faulty::FaultPlan;
 
 use crate::{
+    draw::{Draw, seeds},
     ledger::Ledger,
     world::{MINUTE_MS, World, delivery, location, mailbox},
 };
 
-/// A small generator (SplitMix64): one seed gives one run.
-struct Draw(u64);
-
-impl Draw {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn mixtures() {
-    let seeds: Vec<u64> = match std::env::var("PURO_TEST_SEED") {
-        Ok(seed) => vec![seed.parse().unwrap()],
-        Err(_) => (0..60).collect(),
-    };
-    for seed in seeds {
+    for seed in seeds(0..60) {
         eprintln!("seed {seed}");
         mixture(seed).await;
     }
